@@ -1,0 +1,60 @@
+//===- Rondo.h - the rondo dialect ------------------------------*- C++ -*-===//
+//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Model level: what the importers make and what a researcher types. Reference:
+// docs/Dialects; rationale beside it.
+//
+//===----------------------------------------------------------------------===//
+#ifndef RONDO_DIALECT_RONDO_IR_RONDO_H
+#define RONDO_DIALECT_RONDO_IR_RONDO_H
+
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/SymbolTable.h"
+#include "mlir/Interfaces/ControlFlowInterfaces.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+#include "rondo/Dialect/Rondo/IR/RondoOpsEnums.h.inc"
+
+#include "rondo/Dialect/Rondo/IR/RondoOpsDialect.h.inc"
+
+namespace rondo {
+
+/// What `append` writes and `attend` reads: the KV caches of all sequences.
+struct KVStateResource : public mlir::SideEffects::Resource::Base<KVStateResource> {
+  llvm::StringRef getName() final { return "rondo.kv"; }
+};
+
+/// What `trace` writes.
+struct TraceResource : public mlir::SideEffects::Resource::Base<TraceResource> {
+  llvm::StringRef getName() final { return "rondo.trace"; }
+};
+
+/// Whether `type` stores weights in groups of 32 with scales (Q8_0, Q4_0, Q4_1).
+bool isBlockQuantized(mlir::Type type);
+
+/// Bytes that `count` weights of storage type `type` take in a checkpoint;
+/// `count` is a multiple of 32 for block types.
+int64_t getStorageBytes(mlir::Type type, int64_t count);
+
+} // namespace rondo
+
+#define GET_TYPEDEF_CLASSES
+#include "rondo/Dialect/Rondo/IR/RondoOpsTypes.h.inc"
+
+#define GET_ATTRDEF_CLASSES
+#include "rondo/Dialect/Rondo/IR/RondoOpsAttributes.h.inc"
+
+#define GET_OP_CLASSES
+#include "rondo/Dialect/Rondo/IR/RondoOps.h.inc"
+
+#endif // RONDO_DIALECT_RONDO_IR_RONDO_H

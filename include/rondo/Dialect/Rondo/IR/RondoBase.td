@@ -1,0 +1,115 @@
+//===- RondoBase.td - the rondo dialect, its types and enums ---------------===//
+//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#ifndef RONDO_DIALECT_RONDO_IR_RONDOBASE
+#define RONDO_DIALECT_RONDO_IR_RONDOBASE
+
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/EnumAttr.td"
+include "mlir/IR/OpBase.td"
+
+def Rondo_Dialect : Dialect {
+  let name = "rondo";
+  let cppNamespace = "::rondo";
+  let summary = "recursive transformers: loops over depth, shared blocks, KV state";
+  let description = [{
+    Model-level operations on tensors whose first dimension is a dynamic number
+    of *rows* (one token at one depth). Rows carry a position and a sequence
+    implicitly: the runtime's row descriptors. Elementwise arithmetic stays in
+    `arith`; this dialect holds only what upstream lacks.
+  }];
+  let useDefaultTypePrinterParser = 1;
+  let useDefaultAttributePrinterParser = 1;
+  let hasOperationAttrVerify = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Types: block-quantized storage, as element types of parameters
+//===----------------------------------------------------------------------===//
+
+class Rondo_Type<string cppName, string typeMnemonic>
+    : TypeDef<Rondo_Dialect, cppName> {
+  let mnemonic = typeMnemonic;
+}
+
+def Rondo_Q8_0 : Rondo_Type<"Q8_0", "q8_0"> {
+  let summary = "groups of 32 weights: f16 scale, signed 8-bit codes";
+  let description = [{Value is `code * scale` (GGUF block format Q8_0).}];
+}
+def Rondo_Q4_0 : Rondo_Type<"Q4_0", "q4_0"> {
+  let summary = "groups of 32 weights: f16 scale, unsigned 4-bit codes minus 8";
+  let description = [{Value is `(code - 8) * scale` (GGUF block format Q4_0).}];
+}
+def Rondo_Q4_1 : Rondo_Type<"Q4_1", "q4_1"> {
+  let summary = "groups of 32 weights: f16 scale and minimum, unsigned 4-bit codes";
+  let description = [{Value is `code * scale + minimum` (GGUF block format Q4_1).}];
+}
+
+//===----------------------------------------------------------------------===//
+// Enums
+//===----------------------------------------------------------------------===//
+
+class Rondo_Enum<string enumName, string enumSummary, list<I32EnumAttrCase> cases>
+    : I32EnumAttr<enumName, enumSummary, cases> {
+  let cppNamespace = "::rondo";
+  let genSpecializedAttr = 0;
+}
+class Rondo_EnumAttr<EnumInfo info, string attrMnemonic>
+    : EnumAttr<Rondo_Dialect, info, attrMnemonic>;
+
+def Rondo_Arithmetic : Rondo_Enum<"Arithmetic", "arithmetic mode of a contraction", [
+  I32EnumAttrCase<"Exact", 0, "exact">,
+  I32EnumAttrCase<"BF16Dot", 1, "bf16_dot">,
+  I32EnumAttrCase<"Int8Dynamic", 2, "int8_dynamic">]>;
+def Rondo_ArithmeticAttr : Rondo_EnumAttr<Rondo_Arithmetic, "arithmetic">;
+
+def Rondo_NormKind : Rondo_Enum<"NormKind", "kind of normalization", [
+  I32EnumAttrCase<"RMS", 0, "rms">,
+  I32EnumAttrCase<"Layer", 1, "layer">]>;
+def Rondo_NormKindAttr : Rondo_EnumAttr<Rondo_NormKind, "norm_kind">;
+
+def Rondo_ActivationKind : Rondo_Enum<"ActivationKind", "elementwise nonlinearity", [
+  I32EnumAttrCase<"SiLU", 0, "silu">,
+  I32EnumAttrCase<"Sigmoid", 1, "sigmoid">,
+  I32EnumAttrCase<"GeLU", 2, "gelu">,
+  I32EnumAttrCase<"GeLUTanh", 3, "gelu_tanh">,
+  I32EnumAttrCase<"ReLU", 4, "relu">,
+  I32EnumAttrCase<"Tanh", 5, "tanh">]>;
+def Rondo_ActivationKindAttr : Rondo_EnumAttr<Rondo_ActivationKind, "activation_kind">;
+
+def Rondo_RopePairs : Rondo_Enum<"RopePairs", "which dimensions of a head rotate together", [
+  I32EnumAttrCase<"Half", 0, "half">,
+  I32EnumAttrCase<"Interleaved", 1, "interleaved">]>;
+def Rondo_RopePairsAttr : Rondo_EnumAttr<Rondo_RopePairs, "rope_pairs">;
+
+def Rondo_Mask : Rondo_Enum<"Mask", "which positions of its sequence a row may see", [
+  I32EnumAttrCase<"Causal", 0, "causal">]>;
+def Rondo_MaskAttr : Rondo_EnumAttr<Rondo_Mask, "mask">;
+
+//===----------------------------------------------------------------------===//
+// Operand types
+//===----------------------------------------------------------------------===//
+
+/// [rows, width], rows dynamic.
+def Rondo_Rows : Type<And<[
+    IsRankedTensorTypePred,
+    CPred<"::llvm::cast<::mlir::RankedTensorType>($_self).getRank() == 2">,
+    CPred<"::llvm::cast<::mlir::RankedTensorType>($_self).isDynamicDim(0)">,
+    CPred<"!::llvm::cast<::mlir::RankedTensorType>($_self).isDynamicDim(1)">,
+    CPred<"::llvm::cast<::mlir::RankedTensorType>($_self).getElementType().isF32()">]>,
+  "f32 tensor of a dynamic number of rows", "::mlir::RankedTensorType">;
+/// [rows] token ids.
+def Rondo_Tokens : Type<And<[
+    IsRankedTensorTypePred,
+    CPred<"::llvm::cast<::mlir::RankedTensorType>($_self).getRank() == 1">,
+    CPred<"::llvm::cast<::mlir::RankedTensorType>($_self).isDynamicDim(0)">,
+    CPred<"::llvm::cast<::mlir::RankedTensorType>($_self).getElementType().isInteger(32)">]>,
+  "i32 tensor of a dynamic number of token ids", "::mlir::RankedTensorType">;
+
+class Rondo_Op<string opMnemonic, list<Trait> traits = []>
+    : Op<Rondo_Dialect, opMnemonic, traits>;
+
+#endif // RONDO_DIALECT_RONDO_IR_RONDOBASE

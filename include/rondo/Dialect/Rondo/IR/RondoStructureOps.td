@@ -1,0 +1,174 @@
+//===- RondoStructureOps.td - parameters, blocks, loops ---------------------===//
+//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#ifndef RONDO_DIALECT_RONDO_IR_RONDOSTRUCTUREOPS
+#define RONDO_DIALECT_RONDO_IR_RONDOSTRUCTUREOPS
+
+include "rondo/Dialect/Rondo/IR/RondoBase.td"
+include "mlir/IR/BuiltinAttributes.td"
+include "mlir/IR/SymbolInterfaces.td"
+include "mlir/IR/RegionKindInterface.td"
+include "mlir/Interfaces/ControlFlowInterfaces.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+
+def Rondo_ParamOp : Rondo_Op<"param", [Symbol, HasParent<"::mlir::ModuleOp">]> {
+  let summary = "a weight of the checkpoint, named by its archive keys";
+  let description = [{
+    Declares a parameter: its shape, storage type and where its values are.
+    Values are never inline. With `layers(N)` it is a stack of N equally shaped
+    tensors; an operation that names it uses the entry of the layer that is
+    executed (see `rondo.apply`). `stored as` names the element type that the
+    values are converted to when they are packed (`rondoc --weights`).
+
+    Rules:
+    - (param_c1) the shape is static and of rank 1 or 2;
+    - (param_c2) the element type is f32, bf16, f16 or a block type of this dialect;
+    - (param_c3) there is one key, or one for each layer;
+    - (param_c4) `layers` is at least 1;
+    - (param_c5) the last dimension of a block type is a multiple of 32.
+
+    Introduced by the importers; removed when weights are packed (phase `tiled`).
+
+    Example:
+    ```mlir
+    rondo.param @q layers(2) : tensor<64x64xbf16> from ["l.0.q", "l.1.q"]
+    rondo.param @final_norm : tensor<64xf32> from ["norm"]
+    ```
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<AnyRankedTensor>:$type,
+                       StrArrayAttr:$keys, OptionalAttr<I64Attr>:$layers,
+                       OptionalAttr<TypeAttr>:$storage);
+  let assemblyFormat = [{
+    $sym_name (`layers` `(` $layers^ `)`)? `:` $type (`stored` `as` $storage^)?
+    `from` $keys attr-dict
+  }];
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// Type of the values in the bundle: `storage`, or that of the checkpoint.
+    ::mlir::Type getStoredType();
+    /// Shape and storage type of one entry.
+    ::mlir::RankedTensorType getTensorType();
+    /// Entries of the stack; 1 for a parameter without layers.
+    int64_t getLayerCount();
+  }];
+}
+
+def Rondo_BlockOp : Rondo_Op<"block", [
+    Symbol, IsolatedFromAbove, HasParent<"::mlir::ModuleOp">,
+    SingleBlockImplicitTerminator<"YieldOp"> /*block_c1*/]> {
+  let summary = "a stack of operations that executions share";
+  let description = [{
+    One body of code with one set of parameter names. `rondo.apply` executes it
+    for a layer, a depth and a KV slot; inside, parameters with layers and KV
+    caches are taken for that execution. `caches(N)` is the number of KV slots
+    that one execution owns, numbered from 0 inside the block.
+
+    Rules:
+    - (block_c1) the region has one block, ended by `rondo.yield`;
+    - (block_c2) arguments and yielded values have the type of rows;
+    - (block_c3) a cache named inside is below `caches`.
+
+    Introduced by the importers; becomes `rondo_rt.body` at phase `step`.
+
+    Example:
+    ```mlir
+    rondo.block @double(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+      %y = arith.addf %x, %x : tensor<?x64xf32>
+      rondo.yield %y : tensor<?x64xf32>
+    }
+    ```
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name,
+                       TypeAttrOf<FunctionType>:$function_type,
+                       DefaultValuedAttr<I64Attr, "0">:$caches);
+  let regions = (region SizedRegion<1>:$body);
+  let hasCustomAssemblyFormat = 1;
+  let hasVerifier = 1;
+}
+
+def Rondo_ApplyOp : Rondo_Op<"apply", [
+    AttrSizedOperandSegments, DeclareOpInterfaceMethods<SymbolUserOpInterface> /*apply_c1, apply_c2, apply_c4*/]> {
+  let summary = "execute a block for a layer, a depth and a KV slot";
+  let description = [{
+    Affine maps take the induction variables of the enclosing loops to the
+    layer (entry of stacked parameters), the side index (entry of parameters
+    that vary by depth) and the first KV slot of this execution.
+
+    Rules:
+    - (apply_c1) the symbol names a `rondo.block`;
+    - (apply_c2) operand and result types are those of the block;
+    - (apply_c3) each map has one result and as many dimensions as `at` has indices;
+    - (apply_c4) the layer stays inside every stacked parameter of the block.
+
+    Flattened into the schedule at phase `step`. Effects: those of the block;
+    treated as reading and writing KV state.
+
+    Example:
+    ```mlir
+    rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+      rondo.yield %x : tensor<?x64xf32>
+    }
+    func.func @model(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+      %y = rondo.loop 3 carries(%h = %x) : tensor<?x64xf32> {
+      ^bb0(%d: index, %h: tensor<?x64xf32>):
+        %z = rondo.apply @b(%h) at(%d) layer(affine_map<(d0) -> (0)>)
+               side(affine_map<(d0) -> (d0)>) slot(affine_map<(d0) -> (d0)>)
+             : (tensor<?x64xf32>) -> tensor<?x64xf32>
+        rondo.yield %z : tensor<?x64xf32>
+      }
+      return %y : tensor<?x64xf32>
+    }
+    ```
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$block, Variadic<Rondo_Rows>:$inputs,
+                       Variadic<Index>:$indices, AffineMapAttr:$layer,
+                       AffineMapAttr:$side, AffineMapAttr:$slot);
+  let results = (outs Variadic<Rondo_Rows>:$outputs);
+  let assemblyFormat = [{
+    $block `(` $inputs `)` (`at` `(` $indices^ `)`)?
+    `layer` `(` $layer `)` `side` `(` $side `)` `slot` `(` $slot `)`
+    attr-dict `:` functional-type($inputs, $outputs)
+  }];
+  let hasVerifier = 1;
+}
+
+def Rondo_LoopOp : Rondo_Op<"loop", [
+    RecursiveMemoryEffects,
+    SingleBlockImplicitTerminator<"YieldOp"> /*loop_c1*/]> {
+  let summary = "run a region a bounded number of times over carried state";
+  let description = [{
+    The loop over depth, or over the layers of a block. Loops nest; the depth of
+    an execution is the tuple of induction values. The trip count is static.
+
+    Rules:
+    - (loop_c1) the region has one block, ended by `rondo.yield`;
+    - (loop_c2) the first region argument is the induction value, the others,
+      the carried values, the yielded values and the results agree in number and type;
+    - (loop_c3) the count is at least 1.
+
+    Introduced by the importers; flattened into the schedule at phase `step`.
+    See `rondo.apply` for an example.
+  }];
+  let arguments = (ins I64Attr:$count, Variadic<Rondo_Rows>:$inits);
+  let results = (outs Variadic<Rondo_Rows>:$results);
+  let regions = (region SizedRegion<1>:$body);
+  let hasCustomAssemblyFormat = 1;
+  let hasVerifier = 1;
+}
+
+def Rondo_YieldOp : Rondo_Op<"yield", [
+    Pure, Terminator, ReturnLike, ParentOneOf<["BlockOp", "LoopOp"]>]> {
+  let summary = "end of a block or of one iteration";
+  let description = [{
+    Hands values to the enclosing `rondo.block` or `rondo.loop`; their rules
+    (block_c2, loop_c2) say which.
+  }];
+  let arguments = (ins Variadic<Rondo_Rows>:$values);
+  let assemblyFormat = "attr-dict ($values^ `:` type($values))?";
+  let builders = [OpBuilder<(ins), [{}]>];
+}
+
+#endif // RONDO_DIALECT_RONDO_IR_RONDOSTRUCTUREOPS
