@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Reference models: each architecture as plain, slow, readable NumPy code, to compare compiled models with.
+
+`python -m rondo.reference MODEL --tokens=1,2,3 --logits=FILE` runs one; needs neither the compiler nor the runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from rondo.reference import llama, nanbeige
+from rondo.reference.checkpoint import open_checkpoint
+from rondo.reference.decoder import Decoder, Trace
+from rondo.reference.errors import CheckpointError
+from rondo.reference.generation import Generated, greedy
+from rondo.reference.schedule import Loop
+
+__all__ = ["CheckpointError", "Decoder", "Generated", "Loop", "Trace", "greedy", "load_model"]
+
+
+def load_model(path: str | Path, dtype: DTypeLike = np.float32, loops: Sequence[Loop] = ()) -> Decoder:
+    """A reference model from a Hugging Face folder or a GGUF file, computing in `dtype` (float32 or float64).
+
+    `loops` repeats ranges of layers of a Llama. Raises CheckpointError for what cannot be read or is not supported.
+    """
+    kind = np.dtype(dtype)
+    checkpoint = open_checkpoint(Path(path))
+    architecture = llama.need(checkpoint.config, "model_type")
+    if architecture == "llama":
+        return llama.build(checkpoint, kind, loops)
+    if architecture == "nanbeige":
+        if loops:
+            raise CheckpointError("loops can be given for llama only; nanbeige brings its own schedule")
+        return nanbeige.build(checkpoint, kind)
+    raise CheckpointError(f"architecture '{architecture}' is not supported; known: llama, nanbeige")

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Where the tests find the package, the oracle cases and the built tools.
+
+The installed package is tested if there is one; otherwise the sources in `python/`, without the compiled extension.
+RONDO_BIN names the folder of `rondoc` and `rondo-run`; the default is `build/bin` of this checkout.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+if importlib.util.find_spec("rondo") is None:
+    sys.path.insert(0, str(ROOT / "python"))
+
+ORACLES = ROOT / "test" / "oracles"
+
+
+def pytest_report_header() -> str:
+    import rondo
+
+    return f"rondo {rondo.__version__} from {Path(rondo.__file__).parent}, tools in {tools_folder()}"
+
+
+def tools_folder() -> Path:
+    """Folder of the compiler and the runner."""
+    return Path(os.environ.get("RONDO_BIN", ROOT / "build" / "bin"))
+
+
+def oracle_cases() -> list[Path]:
+    """Folders of all oracle cases in this repository."""
+    return sorted(file.parent for file in ORACLES.glob("*/*/expected.safetensors"))
+
+
+def case_name(case: Path) -> str:
+    """Test id of a case."""
+    return f"{case.parent.name}/{case.name}"
+
+
+@pytest.fixture(params=oracle_cases(), ids=case_name)
+def case(request: pytest.FixtureRequest) -> Path:
+    """Every oracle case in turn."""
+    return request.param
+
+
+@pytest.fixture
+def llama_case() -> Path:
+    """One llama case: grouped-query attention, untied."""
+    return ORACLES / "llama" / "gqa4_v5config"

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""`python -m rondo.reference`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from rondo.reference import greedy, load_model
+from rondo.reference.__main__ import main
+
+
+# Tests that files hold the names of rondo-run and the values of the model.
+def test_files(llama_case: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompts.json").write_text('{"sequences": [[1, 2, 3], [4]]}')
+    prompts = f"--tokens-file={tmp_path / 'prompts.json'}"
+    assert main([str(llama_case), prompts, f"--logits={tmp_path / 'l'}", f"--trace={tmp_path / 't'}"]) == 0
+    logits, trace = load_file(tmp_path / "l"), load_file(tmp_path / "t")
+    assert sorted(logits) == ["logits.0", "logits.1"]
+    assert np.array_equal(logits["logits.0"], load_model(llama_case).logits([1, 2, 3]))
+    assert {"embedding.0", "layer.1.2", "final.1"} <= trace.keys()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["l", "prompts.json", "t"]
+
+
+# Tests greedy tokens, their gaps, loops and stop tokens.
+def test_generate(llama_case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(llama_case), "--tokens=1,2", "--generate=5", "--loop=0:1:2", "--dtype=float64", "--stop="]) == 0
+    (sequence,) = json.loads(capsys.readouterr().out)["sequences"]
+    assert len(sequence["tokens"]) == 5
+    assert sequence["smallest_top2_gap"] == min(sequence["top2_gaps"]) > 0
+    assert sequence["tokens"] != greedy(load_model(llama_case), [1, 2], 5).tokens
+
+
+def test_input_at_fault(llama_case: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path / "none"), "--tokens=1"]) == 1
+    assert main([str(llama_case), "--tokens=999", "--generate=1"]) == 1
+    (tmp_path / "bad.json").write_text('{"sequences": [["a"]]}')
+    assert main([str(llama_case), f"--tokens-file={tmp_path / 'bad.json'}", "--generate=1"]) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 3 and all(line.startswith("error: ") for line in errors)
+
+
+@pytest.mark.parametrize("arguments", [[], ["m"], ["m", "--tokens=a"], ["m", "--tokens=1", "--loop=1"], ["m", "--tokens=1", "--generate=-1"]])
+def test_wrong_use(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2

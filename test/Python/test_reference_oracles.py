@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Reference models against what the authors' code computed (test/oracles/README.md)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from rondo.reference import Decoder, greedy, load_model
+
+
+def read(case: Path, name: str) -> Any:
+    return json.loads((case / name).read_text())
+
+
+def outputs(model: Decoder, case: Path) -> dict[str, np.ndarray]:
+    """Logits and trace of every prompt, under the oracles' names."""
+    found = {}
+    for number, tokens in enumerate(read(case, "inputs.json")["sequences"]):
+        trace: dict[str, np.ndarray] = {}
+        found[f"logits.{number}"] = model.logits(tokens, trace)
+        for name, value in trace.items():
+            kind, *index = name.split(".")
+            found[".".join([kind, str(number), *index])] = value
+    return found
+
+
+def differences(case: Path, dtype: type) -> dict[str, float]:
+    """Largest absolute difference of each expected tensor; fails if one is not produced or not of this type."""
+    found = outputs(load_model(case, dtype), case)
+    worst = {}
+    for name, want in load_file(case / "expected.safetensors").items():
+        assert found[name].dtype == dtype, name
+        assert found[name].shape == want.shape, name
+        worst[name] = float(np.max(np.abs(found[name] - want)))
+    return worst
+
+
+# Tests that logits and every traced tensor stay within the case's tolerance.
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_tensors(case: Path, dtype: type, record_property: Any) -> None:
+    worst = differences(case, dtype)
+    record_property("worst_difference", max(worst.values()))
+    tolerance = read(case, "tolerance.json")["fair_tolerance"]
+    assert {name: error for name, error in worst.items() if not error <= tolerance} == {}
+
+
+# Tests that in float64 the distance to the recorded f32 logits is the one that the authors' code has in float64: then
+# the two float64 computations agree far better than the tolerance of float32 can say.
+def test_float64_is_the_authors_float64(case: Path) -> None:
+    worst = max(error for name, error in differences(case, np.float64).items() if name.startswith("logits."))
+    assert worst == pytest.approx(read(case, "tolerance.json")["logits_f32_vs_f64"], abs=1e-9)
+
+
+# Tests greedy decoding with and without a cache against both recorded runs.
+@pytest.mark.parametrize("recompute, recorded", [(False, "with_cache"), (True, "without_cache")])
+def test_greedy_tokens(case: Path, recompute: bool, recorded: str) -> None:
+    model = load_model(case)
+    expected = read(case, "greedy.json")
+    for run in expected["runs"]:
+        result = greedy(model, run["prompt"], expected["new_tokens"], recompute=recompute)
+        assert result.tokens == run[recorded]
+        assert min(result.gaps) == pytest.approx(run[f"smallest_top2_gap_{recorded}"], abs=1e-4)
