@@ -1,0 +1,69 @@
+//===- KernelTile.h - The register tile of a kernel -------------*- C++ -*-===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// A kernel walks its panel in passes. One pass computes `rows` rows times
+// `parts` vectors of `lanes` outputs; a full panel is `passes` such tiles.
+// With more than one pass the K loop is cut into blocks that stay in L1, and
+// partial sums rest in `y` between blocks: the chain of every output, and so
+// its bits, is the same as without blocks.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef RONDO_LIB_TARGET_CPU_KERNELS_KERNELTILE_H
+#define RONDO_LIB_TARGET_CPU_KERNELS_KERNELTILE_H
+
+#include "KernelBuilder.h"
+#include "rondo/Target/CPU/Kernels.h"
+
+namespace rondo::cpu {
+
+/// The shape of a kernel's code; a function of its spec and the machine.
+struct KernelPlan {
+  int lanes;          ///< f32 per vector: 8 or 16
+  int parts;          ///< vectors per tile and row
+  int unroll;         ///< panel lines per iteration of the K loop
+  int64_t blockLines; ///< lines per block; 0: no blocks, one pass
+  bool sumsInMemory;  ///< partial sums rest in y after every line
+
+  int passes() const { return kPanelWidth / (lanes * parts); }
+};
+
+/// The state that a line emitter works on: one tile at one line of the panel.
+struct Tile {
+  KernelSpec spec;
+  KernelPlan plan;
+  MachineFeatures features;
+
+  mlir::Value pass; ///< i64 index of the tile in the panel, null if only one
+  llvm::SmallVector<mlir::Value> outputs; ///< per row: this tile in y
+  llvm::SmallVector<mlir::Value> rows;    ///< per row: x at this line
+  mlir::Value line;                       ///< start of the panel line
+  llvm::SmallVector<mlir::Value> sums;    ///< [rows][parts], unless in memory
+
+  mlir::VectorType floats(KernelBuilder &b) const {
+    return b.vec(plan.lanes, b.getF32Type());
+  }
+  mlir::VectorType ints(KernelBuilder &b) const {
+    return b.vec(plan.lanes, b.getI32Type());
+  }
+
+  /// Where vector `part` of this tile lies in a field of the line that starts
+  /// at byte `base` and holds `bytesPerOutput` for each of the 32 outputs.
+  mlir::Value field(KernelBuilder &b, int64_t base, int64_t bytesPerOutput,
+                    int part) const;
+
+  /// Partial sum of a row and part, from register or memory.
+  mlir::Value sum(KernelBuilder &b, int row, int part) const;
+  void setSum(KernelBuilder &b, int row, int part, mlir::Value value);
+};
+
+/// Adds one line of the panel to the tile's sums: F32 and bf16 rows.
+void emitFloatLine(KernelBuilder &b, Tile &tile);
+
+/// The same for Int8Group rows.
+void emitInt8Line(KernelBuilder &b, Tile &tile);
+
+} // namespace rondo::cpu
+
+#endif // RONDO_LIB_TARGET_CPU_KERNELS_KERNELTILE_H
