@@ -21,6 +21,7 @@
 #include "mlir/IR/OpImplementation.h"
 #include "mlir/IR/SymbolTable.h"
 #include "mlir/Interfaces/ControlFlowInterfaces.h"
+#include "mlir/Interfaces/InferTypeOpInterface.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 
 #include "rondo/Dialect/Rondo/IR/RondoOpsEnums.h.inc"
@@ -30,7 +31,8 @@
 namespace rondo {
 
 /// What `append` writes and `attend` reads: the KV caches of all sequences.
-struct KVStateResource : public mlir::SideEffects::Resource::Base<KVStateResource> {
+struct KVStateResource
+    : public mlir::SideEffects::Resource::Base<KVStateResource> {
   llvm::StringRef getName() final { return "rondo.kv"; }
 };
 
@@ -39,7 +41,14 @@ struct TraceResource : public mlir::SideEffects::Resource::Base<TraceResource> {
   llvm::StringRef getName() final { return "rondo.trace"; }
 };
 
-/// Whether `type` stores weights in groups of 32 with scales (Q8_0, Q4_0, Q4_1).
+/// Whether `type` is what operations carry: f32 [rows, width], rows dynamic.
+bool isRowsType(mlir::Type type);
+
+/// Whether a parameter may store its entries as `type`.
+bool isStorageType(mlir::Type type);
+
+/// Whether `type` stores weights in groups of 32 with scales (Q8_0, Q4_0,
+/// Q4_1).
 bool isBlockQuantized(mlir::Type type);
 
 /// Bytes that `count` weights of storage type `type` take in a checkpoint;

@@ -59,7 +59,9 @@ def Rondo_LinearOp : Rondo_Op<"linear", [
       dimension is the input's width and whose first is the result's;
     - (linear_c3) `biases`, if present, has one entry for each weight: a
       `rondo.param` of rank 1 of the result's width, or `unit` for none;
-    - (linear_c4) `bf16_dot` needs bf16 weights, `int8_dynamic` a block type.
+    - (linear_c4) `bf16_dot` needs bf16 weights, `int8_dynamic` a block type;
+    - (linear_c5) outside of a block, where there is no layer, parameters are
+      not stacked.
 
     Example:
     ```mlir
@@ -73,12 +75,14 @@ def Rondo_LinearOp : Rondo_Op<"linear", [
     }
     ```
   }];
-  let arguments = (ins Rondo_Rows:$input, TypedArrayAttrBase<FlatSymbolRefAttr, "array of parameter names">:$weights,
+  let arguments = (ins Rondo_Rows:$input,
+                       TypedArrayAttrBase<FlatSymbolRefAttr, "array of parameter names">:$weights,
                        OptionalAttr<ArrayAttr>:$biases,
                        OptionalAttr<Rondo_ArithmeticAttr>:$arithmetic);
   let results = (outs Variadic<Rondo_Rows>:$outputs);
   let assemblyFormat = [{
-    $input `,` $weights (`bias` $biases^)? (`arithmetic` `(` $arithmetic^ `)`)? attr-dict `:` type($input) `->` type($outputs)
+    $input `,` $weights (`bias` $biases^)? (`arithmetic` `(` custom<Mode>($arithmetic)^ `)`)?
+    attr-dict `:` type($input) `->` type($outputs)
   }];
   let hasVerifier = 1;
 }
@@ -98,7 +102,9 @@ def Rondo_NormOp : Rondo_Op<"norm", [
     - (norm_c2) weight and bias, if present, are `rondo.param`s of rank 1 and of
       the normalized width;
     - (norm_c3) the width is a multiple of `heads`;
-    - (norm_c4) `rms` has no bias.
+    - (norm_c4) `rms` has no bias;
+    - (norm_c5) outside of a block, where there is no layer, parameters are not
+      stacked.
 
     Example:
     ```mlir
@@ -115,7 +121,7 @@ def Rondo_NormOp : Rondo_Op<"norm", [
                        OptionalAttr<I64Attr>:$heads);
   let results = (outs Rondo_Rows:$result);
   let assemblyFormat = [{
-    $kind $input (`,` $weight^)? (`bias` $bias^)? `eps` $eps
+    `` $kind $input (`,` $weight^)? (`bias` $bias^)? `eps` $eps
     (`heads` `(` $heads^ `)`)? attr-dict `:` type($result)
   }];
   let hasVerifier = 1;
@@ -137,12 +143,11 @@ def Rondo_ActivationOp : Rondo_Op<"activation", [
   }];
   let arguments = (ins Rondo_ActivationKindAttr:$kind, Rondo_Rows:$input);
   let results = (outs Rondo_Rows:$result);
-  let assemblyFormat = "$kind $input attr-dict `:` type($result)";
+  let assemblyFormat = "`` $kind $input attr-dict `:` type($result)";
 }
 
 def Rondo_RopeOp : Rondo_Op<"rope", [
-    Pure, AllTypesMatch<["input", "result"]>,
-    DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+    Pure, AllTypesMatch<["input", "result"]>]> {
   let summary = "rotary position embedding of each head";
   let description = [{
     Rotates pairs of dimensions of every head by `position * frequency`. The
@@ -166,7 +171,7 @@ def Rondo_RopeOp : Rondo_Op<"rope", [
                        DenseF32ArrayAttr:$frequencies);
   let results = (outs Rondo_Rows:$result);
   let assemblyFormat = [{
-    $pairs $input `heads` `(` $heads `)` `frequencies` $frequencies
+    `` $pairs $input `heads` `(` $heads `)` `frequencies` $frequencies
     attr-dict `:` type($result)
   }];
   let hasVerifier = 1;
@@ -225,7 +230,7 @@ def Rondo_AttendOp : Rondo_Op<"attend", [
   let results = (outs Rondo_Rows:$result);
   let assemblyFormat = [{
     $query `cache` `(` $cache `)` `heads` `(` $heads `)` `kv_heads` `(` $kv_heads `)`
-    `scale` $scale $mask (`window` `(` $window^ `)`)?
+    `scale` $scale `` $mask (`window` `(` $window^ `)`)?
     attr-dict `:` type($result)
   }];
   let hasVerifier = 1;

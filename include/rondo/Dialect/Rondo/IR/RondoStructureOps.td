@@ -9,6 +9,7 @@
 
 include "rondo/Dialect/Rondo/IR/RondoBase.td"
 include "mlir/IR/BuiltinAttributes.td"
+include "mlir/IR/OpAsmInterface.td"
 include "mlir/IR/SymbolInterfaces.td"
 include "mlir/IR/RegionKindInterface.td"
 include "mlir/Interfaces/ControlFlowInterfaces.td"
@@ -69,7 +70,7 @@ def Rondo_BlockOp : Rondo_Op<"block", [
     Rules:
     - (block_c1) the region has one block, ended by `rondo.yield`;
     - (block_c2) arguments and yielded values have the type of rows;
-    - (block_c3) a cache named inside is below `caches`.
+    - (block_c3) a cache named inside is below `caches`, which is not negative.
 
     Introduced by the importers; becomes `rondo_rt.body` at phase `step`.
 
@@ -86,22 +87,30 @@ def Rondo_BlockOp : Rondo_Op<"block", [
                        DefaultValuedAttr<I64Attr, "0">:$caches);
   let regions = (region SizedRegion<1>:$body);
   let hasCustomAssemblyFormat = 1;
-  let hasVerifier = 1;
+  let hasVerifier = 1;       // block_c3
+  let hasRegionVerifier = 1; // block_c2
+  let extraClassDeclaration = [{
+    /// The terminator's operands.
+    ::mlir::OperandRange getYieldedValues();
+  }];
 }
 
 def Rondo_ApplyOp : Rondo_Op<"apply", [
-    AttrSizedOperandSegments, DeclareOpInterfaceMethods<SymbolUserOpInterface> /*apply_c1, apply_c2, apply_c4*/]> {
+    AttrSizedOperandSegments,
+    DeclareOpInterfaceMethods<SymbolUserOpInterface> /*apply_c1, apply_c2, apply_c4*/]> {
   let summary = "execute a block for a layer, a depth and a KV slot";
   let description = [{
     Affine maps take the induction variables of the enclosing loops to the
     layer (entry of stacked parameters), the side index (entry of parameters
-    that vary by depth) and the first KV slot of this execution.
+    that vary by depth) and the first KV slot of this execution. They are
+    written as expressions over `d0`, `d1`, ..., the indices after `at`.
 
     Rules:
     - (apply_c1) the symbol names a `rondo.block`;
     - (apply_c2) operand and result types are those of the block;
     - (apply_c3) each map has one result and as many dimensions as `at` has indices;
-    - (apply_c4) the layer stays inside every stacked parameter of the block.
+    - (apply_c4) the layer stays inside every stacked parameter of the block;
+    - (apply_c5) it does not stand inside a `rondo.block`.
 
     Flattened into the schedule at phase `step`. Effects: those of the block;
     treated as reading and writing KV state.
@@ -112,10 +121,8 @@ def Rondo_ApplyOp : Rondo_Op<"apply", [
       rondo.yield %x : tensor<?x64xf32>
     }
     func.func @model(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
-      %y = rondo.loop 3 carries(%h = %x) : tensor<?x64xf32> {
-      ^bb0(%d: index, %h: tensor<?x64xf32>):
-        %z = rondo.apply @b(%h) at(%d) layer(affine_map<(d0) -> (0)>)
-               side(affine_map<(d0) -> (d0)>) slot(affine_map<(d0) -> (d0)>)
+      %y = rondo.loop %d to 3 carries(%h = %x) : tensor<?x64xf32> {
+        %z = rondo.apply @b(%h) at(%d) layer(0) side(d0) slot(d0)
              : (tensor<?x64xf32>) -> tensor<?x64xf32>
         rondo.yield %z : tensor<?x64xf32>
       }
@@ -129,14 +136,17 @@ def Rondo_ApplyOp : Rondo_Op<"apply", [
   let results = (outs Variadic<Rondo_Rows>:$outputs);
   let assemblyFormat = [{
     $block `(` $inputs `)` (`at` `(` $indices^ `)`)?
-    `layer` `(` $layer `)` `side` `(` $side `)` `slot` `(` $slot `)`
+    `layer` `(` custom<DepthMap>($layer, ref($indices)) `)`
+    `side` `(` custom<DepthMap>($side, ref($indices)) `)`
+    `slot` `(` custom<DepthMap>($slot, ref($indices)) `)`
     attr-dict `:` functional-type($inputs, $outputs)
   }];
-  let hasVerifier = 1;
+  let hasVerifier = 1; // apply_c3, apply_c5
 }
 
 def Rondo_LoopOp : Rondo_Op<"loop", [
     RecursiveMemoryEffects,
+    DeclareOpInterfaceMethods<OpAsmOpInterface, ["getAsmBlockArgumentNames"]>,
     SingleBlockImplicitTerminator<"YieldOp"> /*loop_c1*/]> {
   let summary = "run a region a bounded number of times over carried state";
   let description = [{
@@ -156,7 +166,16 @@ def Rondo_LoopOp : Rondo_Op<"loop", [
   let results = (outs Variadic<Rondo_Rows>:$results);
   let regions = (region SizedRegion<1>:$body);
   let hasCustomAssemblyFormat = 1;
-  let hasVerifier = 1;
+  let hasVerifier = 1;       // loop_c2 (but for yielded values), loop_c3
+  let hasRegionVerifier = 1; // loop_c2 (yielded values)
+  let extraClassDeclaration = [{
+    /// The induction value: 0, 1, ..., count - 1.
+    ::mlir::BlockArgument getInductionVar();
+    /// The region's arguments for the carried values, in order.
+    ::llvm::MutableArrayRef<::mlir::BlockArgument> getCarriedArgs();
+    /// The terminator's operands.
+    ::mlir::OperandRange getYieldedValues();
+  }];
 }
 
 def Rondo_YieldOp : Rondo_Op<"yield", [
@@ -168,7 +187,7 @@ def Rondo_YieldOp : Rondo_Op<"yield", [
   }];
   let arguments = (ins Variadic<Rondo_Rows>:$values);
   let assemblyFormat = "attr-dict ($values^ `:` type($values))?";
-  let builders = [OpBuilder<(ins), [{}]>];
+  let builders = [OpBuilder<(ins), [{ /*nothing to yield*/ }]>];
 }
 
 #endif // RONDO_DIALECT_RONDO_IR_RONDOSTRUCTUREOPS

@@ -1,0 +1,139 @@
+//===- RondoAttributes.cpp - verification of the module attributes --------===//
+//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The discardable attributes of RondoModuleAttrs.h have one kind each and stand
+// on the module. Other `rondo.` names are left to the passes that use them.
+//
+//===----------------------------------------------------------------------===//
+
+#include "rondo/Dialect/Rondo/IR/Rondo.h"
+#include "rondo/Dialect/Rondo/IR/RondoModuleAttrs.h"
+
+#include "llvm/ADT/StringSwitch.h"
+
+using namespace mlir;
+using namespace rondo;
+
+namespace {
+/// What a module attribute holds.
+enum class AttrKind {
+  Other,
+  Text,
+  Texts,
+  Integer,
+  Integers,
+  Unit,
+  Dict,
+  Dicts
+};
+} // namespace
+
+/// The kind of the attribute called `name`; `Other` for names not listed.
+static AttrKind getKind(StringRef name) {
+  return llvm::StringSwitch<AttrKind>(name)
+      .Cases({kPhaseAttr, kArchitectureAttr, kNameAttr, kKVPolicyAttr},
+             AttrKind::Text)
+      .Case(kTrainedKVAttr, AttrKind::Texts)
+      .Case(kForceKVPolicyAttr, AttrKind::Unit)
+      .Case(kStopTokensAttr, AttrKind::Integers)
+      .Case(kContextLimitAttr, AttrKind::Integer)
+      .Case(kArchivesAttr, AttrKind::Dicts)
+      .Cases({kTokenizerAttr, kChatTemplateAttr, kOptionsAttr, kTargetAttr},
+             AttrKind::Dict)
+      .Default(AttrKind::Other);
+}
+
+/// Whether `attr` is an array of `ElementT` only.
+template <typename ElementT> static bool isArrayOf(Attribute attr) {
+  auto array = dyn_cast<ArrayAttr>(attr);
+  return array && llvm::all_of(array, llvm::IsaPred<ElementT>);
+}
+
+static bool matches(AttrKind kind, Attribute attr) {
+  switch (kind) {
+  case AttrKind::Other:
+    return true;
+  case AttrKind::Text:
+    return isa<StringAttr>(attr);
+  case AttrKind::Texts:
+    return isArrayOf<StringAttr>(attr);
+  case AttrKind::Integer:
+    return isa<IntegerAttr>(attr);
+  case AttrKind::Integers:
+    return isArrayOf<IntegerAttr>(attr) || isa<DenseI64ArrayAttr>(attr);
+  case AttrKind::Unit:
+    return isa<UnitAttr>(attr);
+  case AttrKind::Dict:
+    return isa<DictionaryAttr>(attr);
+  case AttrKind::Dicts:
+    return isArrayOf<DictionaryAttr>(attr);
+  }
+  llvm_unreachable("unhandled attribute kind");
+}
+
+static StringRef describe(AttrKind kind) {
+  switch (kind) {
+  case AttrKind::Other:
+    return "anything";
+  case AttrKind::Text:
+    return "a string";
+  case AttrKind::Texts:
+    return "an array of strings";
+  case AttrKind::Integer:
+    return "an integer";
+  case AttrKind::Integers:
+    return "an array of integers";
+  case AttrKind::Unit:
+    return "a unit attribute";
+  case AttrKind::Dict:
+    return "a dictionary";
+  case AttrKind::Dicts:
+    return "an array of dictionaries";
+  }
+  llvm_unreachable("unhandled attribute kind");
+}
+
+static bool isPhaseName(StringRef name) {
+  return llvm::is_contained(
+      {"input", "rondo", "step", "tiled", "buffers", "target", "artifact"},
+      name);
+}
+
+/// Checks the option that decides how contractions are computed.
+static LogicalResult verifyOptions(Operation *op, DictionaryAttr options) {
+  Attribute mode = options.get("arithmetic");
+  if (!mode)
+    return success();
+  auto text = dyn_cast<StringAttr>(mode);
+  if (text && (text == "exact" || text == "fast"))
+    return success();
+  return op->emitError("attribute '")
+         << kOptionsAttr << "' expected 'arithmetic' to be \"exact\" or "
+         << "\"fast\", got " << mode;
+}
+
+LogicalResult RondoDialect::verifyOperationAttribute(Operation *op,
+                                                     NamedAttribute attr) {
+  StringRef name = attr.getName();
+  AttrKind kind = getKind(name);
+  if (kind == AttrKind::Other)
+    return success();
+  if (!isa<ModuleOp>(op))
+    return op->emitError("attribute '")
+           << name << "' expected to stand on 'builtin.module', got '"
+           << op->getName() << "'";
+  if (!matches(kind, attr.getValue()))
+    return op->emitError("attribute '")
+           << name << "' expected " << describe(kind) << ", got "
+           << attr.getValue();
+  if (name == kPhaseAttr && !isPhaseName(cast<StringAttr>(attr.getValue())))
+    return op->emitError("attribute '")
+           << name << "' expected the name of a phase, got " << attr.getValue();
+  if (name == kOptionsAttr)
+    return verifyOptions(op, cast<DictionaryAttr>(attr.getValue()));
+  return success();
+}

@@ -1,0 +1,73 @@
+//===- RondoDialect.cpp - registration and storage types ------------------===//
+//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Registers the dialect's operations, types and attributes, and answers what
+// a storage type costs.
+//
+//===----------------------------------------------------------------------===//
+
+#include "rondo/Dialect/Rondo/IR/Rondo.h"
+
+#include "mlir/IR/DialectImplementation.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace rondo;
+
+#include "rondo/Dialect/Rondo/IR/RondoOpsDialect.cpp.inc"
+
+#include "rondo/Dialect/Rondo/IR/RondoOpsEnums.cpp.inc"
+
+#define GET_TYPEDEF_CLASSES
+#include "rondo/Dialect/Rondo/IR/RondoOpsTypes.cpp.inc"
+
+#define GET_ATTRDEF_CLASSES
+#include "rondo/Dialect/Rondo/IR/RondoOpsAttributes.cpp.inc"
+
+void RondoDialect::initialize() {
+  addOperations<
+#define GET_OP_LIST
+#include "rondo/Dialect/Rondo/IR/RondoOps.cpp.inc"
+      >();
+  addTypes<
+#define GET_TYPEDEF_LIST
+#include "rondo/Dialect/Rondo/IR/RondoOpsTypes.cpp.inc"
+      >();
+  addAttributes<
+#define GET_ATTRDEF_LIST
+#include "rondo/Dialect/Rondo/IR/RondoOpsAttributes.cpp.inc"
+      >();
+}
+
+bool rondo::isRowsType(Type type) {
+  auto tensor = dyn_cast<RankedTensorType>(type);
+  return tensor && tensor.getRank() == 2 && tensor.isDynamicDim(0) &&
+         !tensor.isDynamicDim(1) && tensor.getElementType().isF32();
+}
+
+bool rondo::isStorageType(Type type) {
+  return type.isF32() || type.isBF16() || type.isF16() ||
+         isBlockQuantized(type);
+}
+
+bool rondo::isBlockQuantized(Type type) {
+  return isa<Q8_0Type, Q4_0Type, Q4_1Type>(type);
+}
+
+int64_t rondo::getStorageBytes(Type type, int64_t count) {
+  // Weights of one group, and bytes of its scale (and minimum) in f16.
+  constexpr int64_t kGroup = 32, kHalf = 2;
+  assert(isStorageType(type) && "not a storage type");
+  assert((!isBlockQuantized(type) || count % kGroup == 0) && "partial group");
+  return TypeSwitch<Type, int64_t>(type)
+      .Case<Q8_0Type>([&](Type) { return count / kGroup * (kHalf + kGroup); })
+      .Case<Q4_0Type>(
+          [&](Type) { return count / kGroup * (kHalf + kGroup / 2); })
+      .Case<Q4_1Type>(
+          [&](Type) { return count / kGroup * (2 * kHalf + kGroup / 2); })
+      .Default([&](Type) { return count * type.getIntOrFloatBitWidth() / 8; });
+}

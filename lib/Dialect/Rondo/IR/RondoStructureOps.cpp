@@ -1,0 +1,308 @@
+//===- RondoStructureOps.cpp - parameters, blocks, loops ------------------===//
+//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Syntax and rules of the operations that give a model its shape. The labels in
+// comments are those of RondoStructureOps.td.
+//
+//===----------------------------------------------------------------------===//
+
+#include "rondo/Dialect/Rondo/IR/DepthMaps.h"
+#include "rondo/Dialect/Rondo/IR/Rondo.h"
+
+#include "mlir/IR/AffineMap.h"
+
+using namespace mlir;
+using namespace rondo;
+
+//===----------------------------------------------------------------------===//
+// rondo.param
+//===----------------------------------------------------------------------===//
+
+RankedTensorType ParamOp::getTensorType() {
+  return cast<RankedTensorType>(getType());
+}
+
+int64_t ParamOp::getLayerCount() { return getLayers().value_or(1); }
+
+LogicalResult ParamOp::verify() {
+  RankedTensorType type = getTensorType();
+  // param_c1
+  if (!type.hasStaticShape() || type.getRank() < 1 || type.getRank() > 2)
+    return emitOpError("expected a static shape of rank 1 or 2, got ") << type;
+  // param_c2
+  if (!isStorageType(type.getElementType()))
+    return emitOpError("expected element type f32, bf16, f16 or a block type, "
+                       "got ")
+           << type.getElementType();
+  // param_c4
+  if (getLayers() && *getLayers() < 1)
+    return emitOpError("expected at least 1 layer, got ") << *getLayers();
+  // param_c3
+  if (int64_t(getKeys().size()) != getLayerCount())
+    return emitOpError("expected one key for each of ")
+           << getLayerCount() << " entries, got " << getKeys().size();
+  // param_c5
+  if (isBlockQuantized(type.getElementType()) && type.getShape().back() % 32)
+    return emitOpError("expected the last dimension of a block type to be a "
+                       "multiple of 32, got ")
+           << type.getShape().back();
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// rondo.block
+//===----------------------------------------------------------------------===//
+
+OperandRange BlockOp::getYieldedValues() {
+  return getBody().front().getTerminator()->getOperands();
+}
+
+/// rondo.block @n(%x: T, ...) -> T2 caches(N) attributes {...} { ... }
+ParseResult BlockOp::parse(OpAsmParser &parser, OperationState &state) {
+  StringAttr name;
+  SmallVector<OpAsmParser::Argument> arguments;
+  SmallVector<Type> results;
+  if (parser.parseSymbolName(name, SymbolTable::getSymbolAttrName(),
+                             state.attributes) ||
+      parser.parseArgumentList(arguments, OpAsmParser::Delimiter::Paren,
+                               /*allowType=*/true) ||
+      parser.parseOptionalArrowTypeList(results))
+    return failure();
+  if (succeeded(parser.parseOptionalKeyword("caches"))) {
+    int64_t caches;
+    if (parser.parseLParen() || parser.parseInteger(caches) ||
+        parser.parseRParen())
+      return failure();
+    state.addAttribute(getCachesAttrName(state.name),
+                       parser.getBuilder().getI64IntegerAttr(caches));
+  }
+  SmallVector<Type> inputs;
+  for (const OpAsmParser::Argument &argument : arguments)
+    inputs.push_back(argument.type);
+  state.addAttribute(
+      getFunctionTypeAttrName(state.name),
+      TypeAttr::get(parser.getBuilder().getFunctionType(inputs, results)));
+  if (parser.parseOptionalAttrDictWithKeyword(state.attributes) ||
+      parser.parseRegion(*state.addRegion(), arguments))
+    return failure();
+  ensureTerminator(*state.regions.front(), parser.getBuilder(), state.location);
+  return success();
+}
+
+void BlockOp::print(OpAsmPrinter &printer) {
+  printer << ' ';
+  printer.printSymbolName(getSymName());
+  printer << '(';
+  llvm::interleaveComma(
+      getBody().getArguments(), printer,
+      [&](BlockArgument argument) { printer.printRegionArgument(argument); });
+  printer << ')';
+  printer.printOptionalArrowTypeList(getFunctionType().getResults());
+  if (getCaches() != 0)
+    printer << " caches(" << getCaches() << ')';
+  printer.printOptionalAttrDictWithKeyword(
+      (*this)->getAttrs(),
+      {getSymNameAttrName(), getFunctionTypeAttrName(), getCachesAttrName()});
+  printer << ' ';
+  printer.printRegion(getBody(), /*printEntryBlockArgs=*/false,
+                      /*printBlockTerminators=*/!getYieldedValues().empty());
+}
+
+LogicalResult BlockOp::verify() {
+  // block_c3 (the use of a cache checks the upper bound)
+  if (int64_t(getCaches()) < 0)
+    return emitOpError("expected a number of caches that is not negative, got ")
+           << int64_t(getCaches());
+  return success();
+}
+
+LogicalResult BlockOp::verifyRegions() {
+  // block_c2
+  FunctionType type = getFunctionType();
+  for (Type rows :
+       llvm::concat<const Type>(type.getInputs(), type.getResults()))
+    if (!isRowsType(rows))
+      return emitOpError("expected arguments and results of the type of rows, "
+                         "got ")
+             << rows;
+  if (TypeRange(getBody().getArgumentTypes()) != TypeRange(type.getInputs()))
+    return emitOpError("expected the region's arguments to have the types (")
+           << type.getInputs() << "), got (" << getBody().getArgumentTypes()
+           << ")";
+  if (TypeRange(getYieldedValues()) != TypeRange(type.getResults()))
+    return emitOpError("expected to yield values of the types (")
+           << type.getResults() << "), got (" << getYieldedValues().getTypes()
+           << ")";
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// rondo.apply
+//===----------------------------------------------------------------------===//
+
+LogicalResult ApplyOp::verify() {
+  // apply_c3
+  std::pair<StringRef, AffineMap> maps[] = {
+      {"layer", getLayer()}, {"side", getSide()}, {"slot", getSlot()}};
+  for (auto [name, map] : maps)
+    if (map.getNumResults() != 1 || map.getNumSymbols() != 0 ||
+        map.getNumDims() != getIndices().size())
+      return emitOpError("expected '")
+             << name << "' to map " << getIndices().size()
+             << " indices to one value, got " << AffineMapAttr::get(map);
+  // apply_c5
+  if ((*this)->getParentOfType<BlockOp>())
+    return emitOpError("expected to stand outside of 'rondo.block'");
+  return success();
+}
+
+/// Checks apply_c4: the largest and smallest layer of all executions of `op`
+/// against the stacked parameters that `block` uses. An index that is not the
+/// induction value of a loop leaves the rule to the flattening of the schedule.
+static LogicalResult verifyLayers(ApplyOp op, BlockOp block,
+                                  SymbolTableCollection &symbols) {
+  std::optional<IndexRange> layers = getRange(op.getLayer(), op.getIndices());
+  if (!layers)
+    return success();
+  if (layers->min < 0)
+    return op.emitOpError("expected layers that are not negative, got ")
+           << layers->min;
+  for (ParamOp param : getUsedParams(block, symbols))
+    if (param.getLayers() && layers->max >= param.getLayerCount()) {
+      InFlightDiagnostic diag = op.emitOpError("expected layers below ")
+                                << param.getLayerCount() << " of parameter '@"
+                                << param.getSymName() << "', got "
+                                << layers->max;
+      diag.attachNote(param.getLoc()) << "parameter defined here";
+      return diag;
+    }
+  return success();
+}
+
+LogicalResult ApplyOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  // apply_c1
+  auto block = symbols.lookupNearestSymbolFrom<BlockOp>(*this, getBlockAttr());
+  if (!block)
+    return emitOpError("expected '")
+           << getBlockAttr() << "' to name a 'rondo.block'";
+  // apply_c2
+  FunctionType type = block.getFunctionType();
+  if (TypeRange(getInputs()) != TypeRange(type.getInputs()) ||
+      getOutputs().getTypes() != TypeRange(type.getResults()))
+    return emitOpError("expected the type of block '")
+           << getBlockAttr() << "', " << type << ", got "
+           << FunctionType::get(getContext(), getInputs().getTypes(),
+                                getOutputs().getTypes());
+  // apply_c4
+  return verifyLayers(*this, block, symbols);
+}
+
+//===----------------------------------------------------------------------===//
+// rondo.loop
+//===----------------------------------------------------------------------===//
+
+BlockArgument LoopOp::getInductionVar() { return getBody().getArgument(0); }
+
+MutableArrayRef<BlockArgument> LoopOp::getCarriedArgs() {
+  return getBody().getArguments().drop_front();
+}
+
+OperandRange LoopOp::getYieldedValues() {
+  return getBody().front().getTerminator()->getOperands();
+}
+
+void LoopOp::getAsmBlockArgumentNames(Region &region,
+                                      OpAsmSetValueNameFn setName) {
+  if (region.getNumArguments() != 0)
+    setName(region.getArgument(0), "d");
+}
+
+/// rondo.loop %d to 3 carries(%h = %x, ...) : T, ... attributes {...} { ... }
+ParseResult LoopOp::parse(OpAsmParser &parser, OperationState &state) {
+  Builder &builder = parser.getBuilder();
+  SmallVector<OpAsmParser::Argument> arguments(1);
+  SmallVector<OpAsmParser::UnresolvedOperand> inits;
+  SmallVector<Type> types;
+  int64_t count;
+  if (parser.parseArgument(arguments.front()) || parser.parseKeyword("to") ||
+      parser.parseInteger(count))
+    return failure();
+  arguments.front().type = builder.getIndexType();
+  state.addAttribute(getCountAttrName(state.name),
+                     builder.getI64IntegerAttr(count));
+  SMLoc typesLoc = parser.getCurrentLocation();
+  if (succeeded(parser.parseOptionalKeyword("carries"))) {
+    if (parser.parseAssignmentList(arguments, inits) || parser.parseColon())
+      return failure();
+    typesLoc = parser.getCurrentLocation();
+    if (parser.parseTypeList(types))
+      return failure();
+  }
+  if (types.size() != inits.size())
+    return parser.emitError(typesLoc, "expected ")
+           << inits.size() << " types of carried values, got " << types.size();
+  for (auto [argument, type] : llvm::zip(llvm::drop_begin(arguments), types))
+    argument.type = type;
+  if (parser.resolveOperands(inits, types, typesLoc, state.operands) ||
+      parser.parseOptionalAttrDictWithKeyword(state.attributes) ||
+      parser.parseRegion(*state.addRegion(), arguments))
+    return failure();
+  state.addTypes(types);
+  ensureTerminator(*state.regions.front(), builder, state.location);
+  return success();
+}
+
+void LoopOp::print(OpAsmPrinter &printer) {
+  printer << ' ' << getInductionVar() << " to " << getCount();
+  if (!getInits().empty()) {
+    printer << " carries(";
+    llvm::interleaveComma(
+        llvm::zip(getCarriedArgs(), getInits()), printer, [&](auto pair) {
+          printer << std::get<0>(pair) << " = " << std::get<1>(pair);
+        });
+    printer << ") : " << getInits().getTypes();
+  }
+  printer.printOptionalAttrDictWithKeyword((*this)->getAttrs(),
+                                           {getCountAttrName()});
+  printer << ' ';
+  printer.printRegion(getBody(), /*printEntryBlockArgs=*/false,
+                      /*printBlockTerminators=*/!getInits().empty());
+}
+
+LogicalResult LoopOp::verify() {
+  // loop_c3
+  if (int64_t(getCount()) < 1)
+    return emitOpError("expected a count of at least 1, got ")
+           << int64_t(getCount());
+  // loop_c2
+  if (getBody().getNumArguments() == 0 ||
+      !getInductionVar().getType().isIndex())
+    return emitOpError("expected the region's first argument to be an 'index'");
+  if (getInits().size() != getCarriedArgs().size())
+    return emitOpError("expected ")
+           << getCarriedArgs().size()
+           << " carried values to match the region's arguments, got "
+           << getInits().size();
+  TypeRange argumentTypes = ValueRange(getCarriedArgs()).getTypes();
+  if (TypeRange(getInits()) != argumentTypes)
+    return emitOpError("expected carried values of the types (")
+           << argumentTypes << "), got (" << getInits().getTypes() << ")";
+  if (TypeRange(getInits()) != TypeRange(getResults()))
+    return emitOpError("expected results of the types (")
+           << getInits().getTypes() << "), got (" << getResults().getTypes()
+           << ")";
+  return success();
+}
+
+LogicalResult LoopOp::verifyRegions() {
+  // loop_c2
+  if (TypeRange(getYieldedValues()) != TypeRange(getInits()))
+    return emitOpError("expected to yield values of the types (")
+           << getInits().getTypes() << "), got ("
+           << getYieldedValues().getTypes() << ")";
+  return success();
+}
