@@ -13,6 +13,7 @@
 #include "rondo/Dialect/Rondo/IR/DepthMaps.h"
 
 #include "mlir/IR/AffineMap.h"
+#include "mlir/IR/Matchers.h"
 #include "llvm/ADT/SetVector.h"
 
 using namespace mlir;
@@ -25,16 +26,28 @@ LoopOp rondo::getLoopOf(Value index) {
   return dyn_cast<LoopOp>(argument.getOwner()->getParentOp());
 }
 
+/// All values of `index`; nullopt if it is neither an induction value nor a
+/// constant.
+static std::optional<IndexRange> getIndexRange(Value index) {
+  if (LoopOp loop = getLoopOf(index))
+    return IndexRange{0, int64_t(loop.getCount()) - 1};
+  APInt constant;
+  if (matchPattern(index, m_ConstantInt(&constant)))
+    return IndexRange{constant.getSExtValue(), constant.getSExtValue()};
+  return std::nullopt;
+}
+
 std::optional<IndexRange> rondo::getRange(AffineMap map, ValueRange indices) {
-  SmallVector<int64_t> counts;
+  SmallVector<IndexRange> digits;
+  SmallVector<int64_t> point;
   for (Value index : indices) {
-    LoopOp loop = getLoopOf(index);
-    if (!loop)
+    std::optional<IndexRange> digit = getIndexRange(index);
+    if (!digit)
       return std::nullopt;
-    counts.push_back(loop.getCount());
+    digits.push_back(*digit);
+    point.push_back(digit->min);
   }
   std::optional<IndexRange> range;
-  SmallVector<int64_t> point(counts.size(), 0);
   // Counts through all points like an odometer, the last index fastest.
   while (true) {
     int64_t value = map.compose(point).front();
@@ -42,10 +55,12 @@ std::optional<IndexRange> rondo::getRange(AffineMap map, ValueRange indices) {
       range = IndexRange{value, value};
     range->min = std::min(range->min, value);
     range->max = std::max(range->max, value);
-    size_t digit = point.size();
-    while (digit > 0 && ++point[digit - 1] == counts[digit - 1])
-      point[--digit] = 0;
-    if (digit == 0)
+    size_t i = point.size();
+    while (i > 0 && ++point[i - 1] > digits[i - 1].max) {
+      --i;
+      point[i] = digits[i].min;
+    }
+    if (i == 0)
       return range;
   }
 }

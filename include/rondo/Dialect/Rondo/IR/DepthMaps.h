@@ -28,7 +28,8 @@ struct IndexRange {
 LoopOp getLoopOf(mlir::Value index);
 
 /// The values of a map of one result over all iterations of the loops that
-/// `indices` come from; nullopt if an index is not an induction value.
+/// `indices` come from; nullopt if an index is neither an induction value nor a
+/// constant.
 std::optional<IndexRange> getRange(mlir::AffineMap map,
                                    mlir::ValueRange indices);
 
