@@ -1,0 +1,321 @@
+//===- Manifest.cpp - what a bundle says about itself ---------------------===//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+// One function for each part of the JSON. Limits are far above any real model
+// and low enough that no product of sizes in the runtime overflows 64 bits.
+//===----------------------------------------------------------------------===//
+#include "Manifest.h"
+#include "Json.h"
+
+#include <algorithm>
+
+using namespace rondo_rt;
+
+static constexpr uint64_t kMaxCount = 1u << 24;   // rows, context, layers ...
+static constexpr uint64_t kMaxBytes = 1ull << 48; // the address space
+static constexpr uint64_t kMaxWidth = 1u << 28;   // floats of a row
+static constexpr uint64_t kMaxU64 = ~0ull;
+
+const TensorEntry *Manifest::findTensor(std::string_view name) const {
+  for (const TensorEntry &tensor : tensors)
+    if (tensor.name == name)
+      return &tensor;
+  return nullptr;
+}
+
+uint32_t Manifest::widestTracePoint() const {
+  uint32_t widest = 0;
+  for (const TracePoint &point : trace)
+    widest = std::max(widest, point.width);
+  return widest;
+}
+
+uint32_t Manifest::pagesPerSequence() const {
+  return (context + RONDO_RT_PAGE_POSITIONS - 1) / RONDO_RT_PAGE_POSITIONS;
+}
+
+/// Calls `read(reader, index)` for each object of an array.
+template <typename Read>
+static Error readEach(const Json &array, const std::string &where, Read read) {
+  size_t index = 0;
+  for (const Json &element : array) {
+    ObjectReader reader(element, where + "[" + std::to_string(index++) + "]");
+    read(reader);
+    if (Error error = reader.finish())
+      return error;
+  }
+  return nullptr;
+}
+
+static Error readTarget(const Json &json, Manifest &manifest) {
+  ObjectReader reader(json, "manifest.target");
+  manifest.targetKind = reader.text("kind");
+  reader.text("cpu");
+  reader.texts("features");
+  if (Error error = reader.finish())
+    return error;
+  if (manifest.targetKind != "cpu")
+    return makeError(
+        RONDO_RT_STATUS_UNSUPPORTED,
+        "bundle is for target '%.40s'; this runtime executes 'cpu', "
+        "so compile with --target=cpu",
+        manifest.targetKind.c_str());
+  return nullptr;
+}
+
+static Error readKv(const Json &json, KvLayout &kv) {
+  ObjectReader reader(json, "manifest.kv");
+  kv.type = reader.text("type");
+  kv.slots = reader.integer("slots", 0, 0xffff);
+  uint64_t heads = reader.integer("heads", 0, kMaxCount);
+  uint64_t headDim = reader.integer("head_dim", 0, kMaxCount);
+  uint64_t padded = reader.integer("padded_head_dim", headDim, kMaxCount);
+  reader.integer("page_positions", RONDO_RT_PAGE_POSITIONS,
+                 RONDO_RT_PAGE_POSITIONS);
+  kv.pageBytes = reader.integer("page_bytes", 0, kMaxBytes);
+  reader.text("policy");
+  kv.chunkInvariant = reader.boolean("chunk_invariant");
+  if (Error error = reader.finish())
+    return error;
+  bool wide = kv.type == "f32";
+  if (!wide && kv.type != "bf16" && kv.type != "f16")
+    return makeError(RONDO_RT_STATUS_UNSUPPORTED,
+                     "'manifest.kv.type' must be f32, bf16 or f16, got '%.40s'",
+                     kv.type.c_str());
+  if (kv.pageBytes % RONDO_RT_ALIGNMENT)
+    return makeError(
+        RONDO_RT_STATUS_INVALID_BUNDLE,
+        "'manifest.kv.page_bytes' must be a multiple of %u, got %llu",
+        RONDO_RT_ALIGNMENT, (unsigned long long)kv.pageBytes);
+  kv.positionBytes = 2 * heads * padded * (wide ? 4 : 2);
+  // In floating point, since the product may exceed 64 bits.
+  double needed = static_cast<double>(kv.positionBytes) * kv.slots *
+                  RONDO_RT_PAGE_POSITIONS;
+  if (static_cast<double>(kv.pageBytes) < needed)
+    return makeError(
+        RONDO_RT_STATUS_INVALID_BUNDLE,
+        "'manifest.kv.page_bytes' is %llu, too few for %u positions of "
+        "%u slots, which need %.0f",
+        (unsigned long long)kv.pageBytes, RONDO_RT_PAGE_POSITIONS, kv.slots,
+        needed);
+  return nullptr;
+}
+
+static Error readVisitBegin(const Json &array, Manifest &manifest) {
+  for (const Json &element : array) {
+    uint64_t begin =
+        element.is_number_unsigned() ? element.get<uint64_t>() : kMaxU64;
+    uint64_t previous =
+        manifest.visitBegin.empty() ? 0 : manifest.visitBegin.back();
+    if (begin > manifest.executions || begin < previous)
+      return makeError(RONDO_RT_STATUS_INVALID_BUNDLE,
+                       "'manifest.schedule.visit_begin' must ascend from 0 to "
+                       "%u, the number of executions",
+                       manifest.executions);
+    manifest.visitBegin.push_back(static_cast<uint32_t>(begin));
+  }
+  if (manifest.visitBegin.size() < 2 || manifest.visitBegin.front() != 0 ||
+      manifest.visitBegin.back() != manifest.executions)
+    return makeError(
+        RONDO_RT_STATUS_INVALID_BUNDLE,
+        "'manifest.schedule.visit_begin' must start with 0 and end "
+        "with %u, the number of executions",
+        manifest.executions);
+  return nullptr;
+}
+
+static Error readSchedule(const Json &json, Manifest &manifest) {
+  ObjectReader reader(json, "manifest.schedule");
+  manifest.executions = reader.integer("executions", 1, kMaxCount);
+  const Json &visitBegin = reader.array("visit_begin");
+  const Json &bodies = reader.array("bodies");
+  const Json &blocks = reader.array("blocks");
+  reader.integer("unique_layers", 0, kMaxCount);
+  reader.integer("executed_layers", 0, kMaxCount);
+  if (Error error = reader.finish())
+    return error;
+  if (Error error = readVisitBegin(visitBegin, manifest))
+    return error;
+  Error error =
+      readEach(bodies, reader.where() + ".bodies", [&](ObjectReader &body) {
+        manifest.bodies.push_back(body.text("name"));
+      });
+  if (error)
+    return error;
+  return readEach(blocks, reader.where() + ".blocks", [](ObjectReader &block) {
+    block.text("name");
+    block.integer("layers", 1, kMaxCount);
+    block.integer("visits", 1, kMaxCount);
+  });
+}
+
+static Error readEntries(const Json &json, Manifest &manifest) {
+  static const char *const kNames[] = {"full", "prelude", "depth_step", "coda"};
+  static_assert(sizeof(kNames) / sizeof(*kNames) == RONDO_RT_ENTRY_COUNT);
+  ObjectReader reader(json, "manifest.entries");
+  for (unsigned i = 0; i < RONDO_RT_ENTRY_COUNT; ++i)
+    manifest.entries[i] = reader.integer(kNames[i], 0, kMaxBytes);
+  return reader.finish();
+}
+
+static Error readStages(const Json &json, Manifest &manifest) {
+  return readEach(json, "manifest.stages", [&](ObjectReader &reader) {
+    Stage stage;
+    stage.name = reader.text("name");
+    stage.executions = reader.integer("executions", 0, kMaxCount);
+    stage.bytes = reader.integer("bytes", 0, kMaxBytes);
+    stage.flops = reader.integer("flops", 0, kMaxBytes);
+    manifest.stages.push_back(std::move(stage));
+  });
+}
+
+static Error readTrace(const Json &json, Manifest &manifest) {
+  return readEach(json, "manifest.trace", [&](ObjectReader &reader) {
+    TracePoint point;
+    point.name = reader.text("name");
+    point.index =
+        static_cast<int32_t>(reader.integerOrMinusOne("index", kMaxCount));
+    point.width = reader.integer("width", 1, kMaxWidth);
+    manifest.trace.push_back(std::move(point));
+  });
+}
+
+static Error readTensors(const Json &json, Manifest &manifest) {
+  return readEach(json, "manifest.tensors", [&](ObjectReader &reader) {
+    TensorEntry tensor;
+    tensor.name = reader.text("name");
+    tensor.offset = reader.integer("offset", 0, kMaxBytes);
+    tensor.bytes = reader.integer("bytes", 0, kMaxBytes);
+    tensor.hash = reader.text("hash");
+    manifest.tensors.push_back(std::move(tensor));
+  });
+}
+
+static Error readPacking(const Json &json, Manifest &manifest) {
+  Error error = readEach(json, "manifest.packing", [&](ObjectReader &reader) {
+    Packing packing;
+    packing.name = reader.text("name");
+    packing.offset = reader.integer("offset", 0, manifest.weightBytes);
+    packing.bytes =
+        reader.integer("bytes", 0, manifest.weightBytes - packing.offset);
+    packing.type = reader.text("type");
+    reader.integer("k", 0, kMaxBytes);
+    reader.integer("units", 0, kMaxBytes);
+    reader.integer("layers", 0, kMaxCount);
+    reader.integer("layer_stride", 0, kMaxBytes);
+    reader.texts("sources");
+    manifest.packing.push_back(std::move(packing));
+  });
+  return error;
+}
+
+static Error readStopTokens(const Json &array, Manifest &manifest) {
+  for (const Json &element : array) {
+    if (!element.is_number_unsigned() ||
+        element.get<uint64_t>() >= RONDO_RT_NONE)
+      return makeError(RONDO_RT_STATUS_INVALID_BUNDLE,
+                       "'manifest.stop_tokens' must hold token ids only");
+    manifest.stopTokens.push_back(element.get<uint32_t>());
+  }
+  return nullptr;
+}
+
+/// Members that only people and other programs read are checked for their type.
+static void readDescription(ObjectReader &reader) {
+  reader.text("producer");
+  reader.text("architecture");
+  reader.text("name");
+  reader.integer("hidden", 1, kMaxWidth);
+  reader.boolean("chat_template");
+  reader.boolean("tokenizer");
+  reader.boolean("trace_points");
+}
+
+static Error checkVersions(const Json &json) {
+  auto number = [&](const char *key) -> uint64_t {
+    auto it = json.find(key);
+    return it != json.end() && it->is_number_unsigned() ? it->get<uint64_t>()
+                                                        : kMaxU64;
+  };
+  // Before anything else: another version may have other keys.
+  if (json.is_object() && number("format") == 1 &&
+      number("abi") == RONDO_RT_ABI_VERSION)
+    return nullptr;
+  if (!json.is_object() || !json.contains("format") || !json.contains("abi"))
+    return makeError(RONDO_RT_STATUS_INVALID_BUNDLE,
+                     "manifest has no 'format' and 'abi' version");
+  return makeError(
+      RONDO_RT_STATUS_UNSUPPORTED,
+      "bundle has format %.20s, ABI %.20s, this runtime reads format "
+      "1, ABI %u; compile the model again with this version",
+      json["format"].dump().c_str(), json["abi"].dump().c_str(),
+      RONDO_RT_ABI_VERSION);
+}
+
+static Error readParts(const Json &json, Manifest &manifest) {
+  ObjectReader reader(json, "manifest");
+  reader.integer("format", 1, 1);
+  reader.integer("abi", RONDO_RT_ABI_VERSION, RONDO_RT_ABI_VERSION);
+  readDescription(reader);
+  manifest.vocabulary = reader.integer("vocabulary", 1, kMaxWidth);
+  manifest.context = reader.integer("context", 1, kMaxCount);
+  manifest.sequences = reader.integer("sequences", 1, 1u << 16);
+  manifest.rows = reader.integer("rows", 1, 1u << 20);
+  manifest.arenaBytes = reader.integer("arena_bytes", 0, kMaxBytes);
+  manifest.scratchBytes = reader.integer("scratch_bytes", 0, kMaxBytes);
+  manifest.logitsStride =
+      reader.integer("logits_stride", manifest.vocabulary, kMaxWidth);
+  manifest.weightBytes = reader.integer("weight_bytes", 0, kMaxBytes);
+  manifest.arithmetic = reader.text("arithmetic");
+  manifest.weightType = reader.text("weights");
+  manifest.weightless = reader.boolean("weightless");
+  std::string outputs = reader.text("outputs");
+  const Json &target = reader.object("target");
+  const Json &kv = reader.object("kv");
+  const Json &stopTokens = reader.array("stop_tokens");
+  const Json &schedule = reader.object("schedule");
+  const Json &entries = reader.object("entries");
+  const Json &stages = reader.array("stages");
+  const Json &trace = reader.array("trace");
+  const Json &tensors = reader.array("tensors");
+  const Json &packing = reader.array("packing");
+  const Json &archives = reader.array("archives");
+  if (Error error = reader.finish())
+    return error;
+  if (outputs != "logits")
+    return makeError(RONDO_RT_STATUS_UNSUPPORTED,
+                     "model writes '%.40s', this runtime serves 'logits' only",
+                     outputs.c_str());
+  if (Error error = readTarget(target, manifest))
+    return error;
+  if (Error error = readKv(kv, manifest.kv))
+    return error;
+  if (Error error = readStopTokens(stopTokens, manifest))
+    return error;
+  if (Error error = readSchedule(schedule, manifest))
+    return error;
+  if (Error error = readEntries(entries, manifest))
+    return error;
+  if (Error error = readStages(stages, manifest))
+    return error;
+  if (Error error = readTrace(trace, manifest))
+    return error;
+  if (Error error = readTensors(tensors, manifest))
+    return error;
+  if (Error error = readPacking(packing, manifest))
+    return error;
+  return readEach(archives, "manifest.archives", [](ObjectReader &archive) {
+    archive.text("name");
+    archive.text("hash");
+  });
+}
+
+Error rondo_rt::parseManifest(std::string_view text, Manifest &manifest) {
+  Json json;
+  if (Error error = parseJson(text, "manifest", json))
+    return error;
+  if (Error error = checkVersions(json))
+    return error;
+  return readParts(json, manifest);
+}

@@ -1,0 +1,101 @@
+//===- Manifest.h - what a bundle says about itself -------------*- C++ -*-===//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+// The manifest as typed data; docs/Bundle.md describes the JSON. Invariant of a
+// parsed one: every size is in its range and every index refers to something.
+//===----------------------------------------------------------------------===//
+#ifndef RONDO_RT_MANIFEST_H
+#define RONDO_RT_MANIFEST_H
+
+#include "Status.h"
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace rondo_rt {
+
+/// A tensor of the file and what it must hash to.
+struct TensorEntry {
+  std::string name;
+  uint64_t offset = 0; // bytes from the start of the data section
+  uint64_t bytes = 0;
+  std::string hash; // XXH3-128, 32 hexadecimal digits
+};
+
+/// One kind of work of a step.
+struct Stage {
+  std::string name; // "<body>.<work>" or "<work>"
+  uint64_t executions = 0;
+  uint64_t bytes = 0; // weight bytes of one execution
+  uint64_t flops = 0; // of one execution and row
+};
+
+/// A place whose rows a tracing session keeps.
+struct TracePoint {
+  std::string name;
+  int32_t index = -1;
+  uint32_t width = 0; // floats
+};
+
+/// A packed weight inside the weight region.
+struct Packing {
+  std::string name;
+  uint64_t offset = 0; // bytes from the start of the weight region
+  uint64_t bytes = 0;
+  std::string type;
+};
+
+/// The KV cache's shape.
+struct KvLayout {
+  std::string type;
+  uint32_t slots = 0;
+  uint64_t pageBytes = 0;
+  uint64_t positionBytes = 0; // K and V of one position in one slot
+  bool chunkInvariant = true;
+};
+
+struct Manifest {
+  std::string targetKind;
+  std::string arithmetic;
+  std::string weightType;
+  uint32_t vocabulary = 0;
+  uint32_t context = 0;
+  uint32_t sequences = 0;
+  uint32_t rows = 0;
+  uint64_t arenaBytes = 0;
+  uint64_t scratchBytes = 0; // of one thread
+  uint64_t logitsStride = 0; // floats
+  uint64_t weightBytes = 0;
+  uint32_t executions = 0;
+  bool weightless = false;
+  KvLayout kv;
+  std::vector<uint32_t> stopTokens;
+  std::vector<uint32_t> visitBegin;
+  std::vector<std::string> bodies;
+  uint64_t entries[RONDO_RT_ENTRY_COUNT] = {};
+  std::vector<Stage> stages;
+  std::vector<TracePoint> trace;
+  std::vector<TensorEntry> tensors;
+  std::vector<Packing> packing;
+
+  /// The tensor `name`, or null.
+  const TensorEntry *findTensor(std::string_view name) const;
+  /// Floats of the widest trace point, 0 without any.
+  uint32_t widestTracePoint() const;
+  /// Pages of one sequence of full length.
+  uint32_t pagesPerSequence() const;
+};
+
+/// Names of the tensors that are not weights.
+inline constexpr char kCodeTensor[] = "code.cpu";
+inline constexpr char kScheduleTensor[] = "schedule.executions";
+inline constexpr char kWeightPrefix[] = "weight.";
+
+/// Parses and checks a manifest.
+Error parseManifest(std::string_view text, Manifest &manifest);
+
+} // namespace rondo_rt
+
+#endif // RONDO_RT_MANIFEST_H

@@ -1,0 +1,311 @@
+//===- Session.cpp - memory and threads of a running model ----------------===//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+// Compiled code trusts its context blindly, so every row is checked here.
+//===----------------------------------------------------------------------===//
+#include "Session.h"
+#include "Machine.h"
+
+#include <algorithm>
+
+using namespace rondo_rt;
+
+//===----------------------------------------------------------------------===//
+// Creation
+//===----------------------------------------------------------------------===//
+
+/// Threads for a session; never more than CPUs unless asked for.
+static Error chooseThreads(const rondo_rt_session_options &options,
+                           uint32_t &threads) {
+  constexpr uint32_t kMostThreads = 1024;
+  if (options.threads > kMostThreads)
+    return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
+                     "%u threads asked for, at most %u are possible",
+                     options.threads, kMostThreads);
+  threads = options.threads ? options.threads : allowedCores();
+  if (!(options.flags & RONDO_RT_SESSION_OVERSUBSCRIBE))
+    threads = std::min(threads, allowedCpus());
+  return nullptr;
+}
+
+Error Session::create(const Model &model,
+                      const rondo_rt_session_options &options,
+                      std::unique_ptr<Session> &session) {
+  if (options.flags &
+      ~(RONDO_RT_SESSION_OVERSUBSCRIBE | RONDO_RT_SESSION_TRACE))
+    return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT, "unknown flags %x",
+                     options.flags);
+  if (!model.entry(RONDO_RT_ENTRY_FULL))
+    return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
+                     "model was loaded for inspection; load it without "
+                     "RONDO_RT_MODEL_INSPECT to run it");
+  uint32_t threads = 0;
+  if (Error error = chooseThreads(options, threads))
+    return error;
+  std::unique_ptr<Session> fresh(new Session(model));
+  if (Error error = fresh->allocate(options, threads))
+    return error;
+  if (Error error = Team::create(threads, fresh->team_))
+    return error;
+  fresh->fillContext();
+  session = std::move(fresh);
+  return nullptr;
+}
+
+Error Session::checkMemory(uint32_t threads, uint64_t &kvLimit) const {
+  const Manifest &manifest = model_.manifest();
+  uint64_t limit = memoryLimit();
+  // In floating point, since the sum of sizes may exceed 64 bits.
+  double fixed = static_cast<double>(manifest.weightBytes) +
+                 static_cast<double>(manifest.arenaBytes) +
+                 static_cast<double>(manifest.scratchBytes) * threads;
+  double sequence = static_cast<double>(manifest.pagesPerSequence()) *
+                    static_cast<double>(manifest.kv.pageBytes);
+  if (fixed + sequence > static_cast<double>(limit))
+    return makeError(
+        RONDO_RT_STATUS_OUT_OF_MEMORY,
+        "model needs %s of weights, %s of arena, %s of scratch for each of %u "
+        "threads and %s for one sequence of %u positions, but this machine has "
+        "%s; compile with smaller --weights, --context or --rows",
+        formatBytes(manifest.weightBytes).c_str(),
+        formatBytes(manifest.arenaBytes).c_str(),
+        formatBytes(manifest.scratchBytes).c_str(), threads,
+        formatBytes(static_cast<uint64_t>(std::min(sequence, 1e18))).c_str(),
+        manifest.context, formatBytes(limit).c_str());
+  kvLimit = limit - static_cast<uint64_t>(fixed);
+  return nullptr;
+}
+
+Error Session::allocate(const rondo_rt_session_options &options,
+                        uint32_t threads) {
+  const Manifest &manifest = model_.manifest();
+  uint64_t kvLimit = 0;
+  if (Error error = checkMemory(threads, kvLimit))
+    return error;
+  if (options.kv_bytes_limit)
+    kvLimit = std::min(kvLimit, options.kv_bytes_limit);
+  if (Error error = kv_.create(manifest, kvLimit))
+    return error;
+  if (Error error = Mapping::allocate(manifest.arenaBytes, "the arena", arena_))
+    return error;
+  // Threads write to their scratch all the time: no cache line is shared.
+  context_.scratch_stride = roundUp(manifest.scratchBytes, kPageBytes);
+  if (Error error = Mapping::allocate(context_.scratch_stride * threads,
+                                      "the threads' scratch", scratch_))
+    return error;
+  if (Error error = Mapping::allocate(manifest.logitsStride * manifest.rows *
+                                          sizeof(float),
+                                      "the logits", logits_))
+    return error;
+  if (options.flags & RONDO_RT_SESSION_TRACE) {
+    if (manifest.trace.empty())
+      return makeError(RONDO_RT_STATUS_UNSUPPORTED,
+                       "bundle keeps no trace; compile with --trace-points");
+    uint64_t stride =
+        static_cast<uint64_t>(manifest.widestTracePoint()) * manifest.rows;
+    if (Error error =
+            Mapping::allocate(stride * manifest.trace.size() * sizeof(float),
+                              "the trace", trace_))
+      return error;
+    context_.trace_stride = stride;
+  }
+  sequences_.resize(manifest.sequences);
+  model_.populateWeights();
+  return nullptr;
+}
+
+/// What compiled code calls between two stages.
+static void stageBarrier(rondo_rt_context *context, uint32_t thread) {
+  static_cast<Team *>(context->runtime)->barrier(thread);
+}
+
+void Session::fillContext() {
+  const Manifest &manifest = model_.manifest();
+  context_.abi_version = RONDO_RT_ABI_VERSION;
+  context_.struct_size = sizeof(context_);
+  context_.thread_count = team_->size();
+  context_.executions = model_.executions();
+  context_.visit_begin = manifest.visitBegin.data();
+  context_.visit_count = manifest.visitBegin.size() - 1;
+  context_.page_table_stride = kv_.pageTableStride();
+  context_.weights = model_.weights();
+  context_.arena = arena_.data();
+  context_.scratch = scratch_.data();
+  context_.kv = kv_.data();
+  context_.page_table = kv_.pageTable();
+  context_.logits = reinterpret_cast<float *>(logits_.data());
+  context_.trace = reinterpret_cast<float *>(trace_.data());
+  context_.barrier = stageBarrier;
+  context_.runtime = team_.get();
+  full_ = model_.entry(RONDO_RT_ENTRY_FULL);
+}
+
+//===----------------------------------------------------------------------===//
+// Sequences
+//===----------------------------------------------------------------------===//
+
+Error Session::createSequence(uint32_t &sequence) {
+  for (uint32_t index = 0; index < sequences_.size(); ++index) {
+    if (sequences_[index].open)
+      continue;
+    sequences_[index] = {/*open=*/true, /*length=*/0};
+    sequence = index;
+    return nullptr;
+  }
+  return makeError(RONDO_RT_STATUS_EXHAUSTED,
+                   "all %zu sequences are in use; free one or compile with "
+                   "--sequences=%zu",
+                   sequences_.size(), 2 * sequences_.size());
+}
+
+Error Session::checkOpen(uint32_t sequence) const {
+  if (sequence < sequences_.size() && sequences_[sequence].open)
+    return nullptr;
+  return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
+                   "sequence %u is not open; create it first", sequence);
+}
+
+void Session::freeSequence(uint32_t sequence) {
+  if (sequence >= sequences_.size() || !sequences_[sequence].open)
+    return;
+  kv_.truncate(sequence, 0);
+  sequences_[sequence] = {};
+}
+
+Error Session::reserve(uint32_t sequence, uint32_t length) {
+  if (Error error = checkOpen(sequence))
+    return error;
+  uint32_t context = model_.manifest().context;
+  if (length > context)
+    return makeError(
+        RONDO_RT_STATUS_EXHAUSTED,
+        "sequence %u needs %u positions, the bundle holds %u; use a "
+        "shorter one or compile with --context=%u",
+        sequence, length, context, length);
+  return kv_.reserve(sequence, length);
+}
+
+Error Session::truncate(uint32_t sequence, uint32_t length) {
+  if (Error error = checkOpen(sequence))
+    return error;
+  if (length > sequences_[sequence].length)
+    return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
+                     "sequence %u has %u positions, cannot be cut to %u",
+                     sequence, sequences_[sequence].length, length);
+  sequences_[sequence].length = length;
+  kv_.truncate(sequence, length);
+  return nullptr;
+}
+
+uint32_t Session::length(uint32_t sequence) const {
+  return sequence < sequences_.size() ? sequences_[sequence].length : 0;
+}
+
+//===----------------------------------------------------------------------===//
+// The step
+//===----------------------------------------------------------------------===//
+
+Error Session::checkRow(const rondo_rt_row &row, const rondo_rt_row *previous,
+                        uint32_t index) const {
+  const Manifest &manifest = model_.manifest();
+  if (Error error = checkOpen(row.sequence))
+    return error;
+  if (row.token >= manifest.vocabulary)
+    return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
+                     "row %u has token %u, the vocabulary has %u", index,
+                     row.token, manifest.vocabulary);
+  bool continues = previous && previous->sequence == row.sequence;
+  if (previous && previous->sequence > row.sequence)
+    return makeError(
+        RONDO_RT_STATUS_INVALID_ARGUMENT,
+        "row %u of sequence %u follows one of sequence %u; sort rows "
+        "by sequence",
+        index, row.sequence, previous->sequence);
+  uint32_t expected =
+      continues ? previous->position + 1 : sequences_[row.sequence].length;
+  if (row.position != expected)
+    return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
+                     "row %u of sequence %u has position %u, expected %u",
+                     index, row.sequence, row.position, expected);
+  if (row.kind != RONDO_RT_ROW_FULL || row.visit != 0 ||
+      (row.flags & ~RONDO_RT_ROW_SPECULATIVE) || row.reserved[0] ||
+      row.reserved[1] || row.reserved[2])
+    return makeError(
+        RONDO_RT_STATUS_INVALID_ARGUMENT,
+        "row %u has kind %u, visit %u and flags %u; a step runs full "
+        "rows from visit 0",
+        index, row.kind, row.visit, row.flags);
+  return nullptr;
+}
+
+Error Session::checkStep(const rondo_rt_row *rows, uint32_t rowCount,
+                         const uint32_t *outputRows,
+                         uint32_t outputCount) const {
+  uint32_t most = model_.manifest().rows;
+  if (rowCount == 0 || rowCount > most)
+    return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
+                     "step has %u rows, must have 1 to %u; split it or compile "
+                     "with --rows=%u",
+                     rowCount, most, rowCount);
+  for (uint32_t i = 0; i < rowCount; ++i)
+    if (Error error = checkRow(rows[i], i ? &rows[i - 1] : nullptr, i))
+      return error;
+  // Positions are known to be in order now: the last row of a sequence is its
+  // end.
+  for (uint32_t i = rowCount, end = 0; i-- > 0;) {
+    if (i + 1 == rowCount || rows[i + 1].sequence != rows[i].sequence)
+      end = rows[i].position + 1;
+    if (rows[i].visible == 0 || rows[i].visible > end)
+      return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
+                       "row %u may see %u positions, sequence %u has %u", i,
+                       rows[i].visible, rows[i].sequence, end);
+  }
+  for (uint32_t i = 0; i < outputCount; ++i)
+    if (outputRows[i] >= rowCount || (i && outputRows[i] <= outputRows[i - 1]))
+      return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
+                       "output row %u is %u; they must ascend and be below %u",
+                       i, outputRows[i], rowCount);
+  return nullptr;
+}
+
+namespace {
+/// What the threads of a step share.
+struct StepCall {
+  rondo_rt_entry_fn entry;
+  rondo_rt_context *context;
+};
+} // namespace
+
+Error Session::step(const rondo_rt_row *rows, uint32_t rowCount,
+                    const uint32_t *outputRows, uint32_t outputCount) {
+  if (Error error = checkStep(rows, rowCount, outputRows, outputCount))
+    return error;
+  for (uint32_t i = 0; i < rowCount; ++i)
+    if (i + 1 == rowCount || rows[i + 1].sequence != rows[i].sequence)
+      if (Error error = reserve(rows[i].sequence, rows[i].position + 1))
+        return error;
+  context_.rows = rows;
+  context_.row_count = rowCount;
+  context_.output_rows = outputRows;
+  context_.output_count = outputCount;
+  StepCall call = {full_, &context_};
+  team_->run(
+      [](void *argument, uint32_t thread) {
+        auto *step = static_cast<StepCall *>(argument);
+        step->entry(step->context, thread);
+      },
+      &call);
+  for (uint32_t i = 0; i < rowCount; ++i)
+    sequences_[rows[i].sequence].length = rows[i].position + 1;
+  return nullptr;
+}
+
+const float *Session::trace(uint32_t point, uint32_t row) const {
+  const Manifest &manifest = model_.manifest();
+  if (!context_.trace || point >= manifest.trace.size() ||
+      row >= context_.row_count)
+    return nullptr;
+  return context_.trace + point * context_.trace_stride +
+         static_cast<uint64_t>(row) * manifest.widestTracePoint();
+}

@@ -1,0 +1,80 @@
+//===- Session.h - memory and threads of a running model --------*- C++ -*-===//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+// Owns everything compiled code touches. All of it is allocated at creation,
+// except KV pages, which are committed between steps; the step itself allocates
+// nothing.
+//===----------------------------------------------------------------------===//
+#ifndef RONDO_RT_SESSION_H
+#define RONDO_RT_SESSION_H
+
+#include "KvPool.h"
+#include "Model.h"
+#include "Team.h"
+
+namespace rondo_rt {
+
+/// See rondo_rt_session.
+class Session {
+public:
+  static Error create(const Model &model,
+                      const rondo_rt_session_options &options,
+                      std::unique_ptr<Session> &session);
+
+  Error step(const rondo_rt_row *rows, uint32_t rowCount,
+             const uint32_t *outputRows, uint32_t outputCount);
+
+  Error createSequence(uint32_t &sequence);
+  void freeSequence(uint32_t sequence);
+  Error reserve(uint32_t sequence, uint32_t length);
+  Error truncate(uint32_t sequence, uint32_t length);
+  uint32_t length(uint32_t sequence) const;
+
+  const Model &model() const { return model_; }
+  Team &team() { return *team_; }
+  const Team &team() const { return *team_; }
+  const KvPool &kv() const { return kv_; }
+  const float *logits() const {
+    return reinterpret_cast<const float *>(logits_.data());
+  }
+  /// Null if the session does not trace or has no such point or row.
+  const float *trace(uint32_t point, uint32_t row) const;
+
+private:
+  /// A sequence that is open and how far it was computed.
+  struct Sequence {
+    bool open = false;
+    uint32_t length = 0;
+  };
+
+  explicit Session(const Model &model) : model_(model) {}
+  Error allocate(const rondo_rt_session_options &options, uint32_t threads);
+  Error checkMemory(uint32_t threads, uint64_t &kvLimit) const;
+  void fillContext();
+  Error checkOpen(uint32_t sequence) const;
+  Error checkRow(const rondo_rt_row &row, const rondo_rt_row *previous,
+                 uint32_t index) const;
+  Error checkStep(const rondo_rt_row *rows, uint32_t rowCount,
+                  const uint32_t *outputRows, uint32_t outputCount) const;
+
+  const Model &model_;
+  std::unique_ptr<Team> team_;
+  KvPool kv_;
+  Mapping arena_;
+  Mapping scratch_;
+  Mapping logits_;
+  Mapping trace_;
+  std::vector<Sequence> sequences_;
+  rondo_rt_context context_ = {};
+  rondo_rt_entry_fn full_ = nullptr;
+};
+
+} // namespace rondo_rt
+
+/// The public handle is the session itself.
+struct rondo_rt_session {
+  std::unique_ptr<rondo_rt::Session> session;
+};
+
+#endif // RONDO_RT_SESSION_H

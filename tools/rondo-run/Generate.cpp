@@ -1,0 +1,294 @@
+//===- Generate.cpp - prompts in, tokens, logits and traces out -----------===//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+// The scheduler does the work; an observer writes rows to the output files as
+// they are computed, so that they need no memory here.
+//===----------------------------------------------------------------------===//
+#include "Generate.h"
+#include "Inputs.h"
+#include "TensorFile.h"
+
+#include <nlohmann/json.hpp>
+
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <unistd.h>
+
+using namespace rondo_run;
+
+namespace {
+
+/// The scheduler that Ctrl-C cancels; null when nothing runs.
+rondo_rt_scheduler *volatile runningScheduler = nullptr;
+
+void onInterrupt(int) {
+  if (rondo_rt_scheduler *scheduler = runningScheduler)
+    rondo_rt_scheduler_cancel(scheduler);
+}
+
+/// Ends the run between two steps on SIGINT and SIGTERM while it lives.
+class InterruptGuard {
+public:
+  explicit InterruptGuard(rondo_rt_scheduler *scheduler) {
+    runningScheduler = scheduler;
+    struct sigaction action = {};
+    action.sa_handler = onInterrupt;
+    action.sa_flags = static_cast<int>(SA_RESETHAND); // the second one kills
+    sigaction(SIGINT, &action, &interrupt_);
+    sigaction(SIGTERM, &action, &terminate_);
+  }
+  ~InterruptGuard() {
+    sigaction(SIGINT, &interrupt_, nullptr);
+    sigaction(SIGTERM, &terminate_, nullptr);
+    runningScheduler = nullptr;
+  }
+  InterruptGuard(const InterruptGuard &) = delete;
+
+private:
+  struct sigaction interrupt_;
+  struct sigaction terminate_;
+};
+
+/// The files of --logits and --trace, fed row by row.
+class RowWriter {
+public:
+  RowWriter(const rondo_rt_model *model, rondo_rt_session *session,
+            const OutputOptions &options, const std::vector<Prompt> &prompts);
+  /// Called by the scheduler after each step.
+  static void observe(void *self, const rondo_rt_step_view *view);
+  /// Gives the files their names; throws what went wrong on the way.
+  void publish();
+
+private:
+  void write(const rondo_rt_step_view &view);
+  void addTraceTensors(const rondo_rt_model *model);
+
+  rondo_rt_session *session_;
+  const std::vector<Prompt> &prompts_;
+  uint64_t logitsStride_;
+  uint32_t tracePoints_;
+  std::unique_ptr<TensorFile> logits_; // tensor s: sequence s
+  std::unique_ptr<TensorFile> trace_;  // tensor s * points + p
+  std::exception_ptr failure_;         // none may cross the C interface
+};
+
+RowWriter::RowWriter(const rondo_rt_model *model, rondo_rt_session *session,
+                     const OutputOptions &options,
+                     const std::vector<Prompt> &prompts)
+    : session_(session), prompts_(prompts) {
+  const rondo_rt_model_info *info = rondo_rt_model_get_info(model);
+  logitsStride_ = info->logits_stride;
+  tracePoints_ = info->trace_point_count;
+  if (!options.logitsFile.empty()) {
+    logits_ = std::make_unique<TensorFile>(options.logitsFile);
+    for (size_t s = 0; s < prompts.size(); ++s)
+      logits_->add("logits." + std::to_string(s), prompts[s].size(),
+                   info->vocabulary);
+    logits_->open();
+  }
+  if (!options.traceFile.empty()) {
+    trace_ = std::make_unique<TensorFile>(options.traceFile);
+    addTraceTensors(model);
+    trace_->open();
+  }
+}
+
+void RowWriter::addTraceTensors(const rondo_rt_model *model) {
+  for (size_t s = 0; s < prompts_.size(); ++s)
+    for (uint32_t p = 0; p < tracePoints_; ++p) {
+      int32_t number = -1;
+      uint32_t width = 0;
+      std::string name = rondo_rt_model_trace_point(model, p, &number, &width);
+      name += "." + std::to_string(s);
+      if (number >= 0)
+        name += "." + std::to_string(number);
+      trace_->add(name, prompts_[s].size(), width);
+    }
+}
+
+void RowWriter::observe(void *self, const rondo_rt_step_view *view) {
+  auto *writer = static_cast<RowWriter *>(self);
+  try {
+    if (!writer->failure_)
+      writer->write(*view);
+  } catch (...) {
+    writer->failure_ = std::current_exception();
+  }
+}
+
+void RowWriter::write(const rondo_rt_step_view &view) {
+  for (uint32_t i = 0; logits_ && i < view.output_count; ++i) {
+    uint32_t row = view.output_rows[i];
+    uint32_t request = view.requests[row];
+    uint32_t position = view.rows[row].position;
+    if (position < prompts_[request].size())
+      logits_->writeRow(request, position, view.logits + i * logitsStride_);
+  }
+  for (uint32_t row = 0; trace_ && row < view.row_count; ++row) {
+    uint32_t request = view.requests[row];
+    uint32_t position = view.rows[row].position;
+    if (position >= prompts_[request].size())
+      continue;
+    for (uint32_t p = 0; p < tracePoints_; ++p)
+      trace_->writeRow(static_cast<size_t>(request) * tracePoints_ + p,
+                       position, rondo_rt_session_trace(session_, p, row));
+  }
+}
+
+void RowWriter::publish() {
+  if (failure_)
+    std::rethrow_exception(failure_);
+  if (logits_)
+    logits_->publish();
+  if (trace_)
+    trace_->publish();
+}
+
+/// Fills in what every request of a run has in common.
+rondo_rt_request_options makeRequest(const rondo_rt_model_info &info,
+                                     const Options &options) {
+  const GenerateOptions &generate = options.generate;
+  rondo_rt_request_options request = {};
+  request.new_tokens = generate.newTokens;
+  request.stop_tokens = info.stop_tokens;
+  request.stop_token_count = info.stop_token_count;
+  if (generate.stopTokens) {
+    request.stop_tokens = generate.stopTokens->data();
+    request.stop_token_count = generate.stopTokens->size();
+  }
+  if (!options.output.logitsFile.empty())
+    request.flags |= RONDO_RT_REQUEST_ALL_LOGITS;
+  if (generate.recompute)
+    request.flags |= RONDO_RT_REQUEST_RECOMPUTE;
+  request.sampling = {generate.temperature, generate.topP, generate.topK,
+                      generate.seed};
+  return request;
+}
+
+/// One line on a terminal that is written over; nothing elsewhere.
+void showProgress(const rondo_rt_scheduler *scheduler, bool last) {
+  if (!isatty(STDERR_FILENO))
+    return;
+  rondo_rt_timing timing = rondo_rt_scheduler_timing(scheduler);
+  if (last)
+    std::fprintf(stderr, "\r\033[K");
+  else
+    std::fprintf(stderr, "\r%llu prompt tokens, %llu new tokens",
+                 (unsigned long long)timing.prefill_tokens,
+                 (unsigned long long)timing.decode_tokens);
+}
+
+void runToEnd(rondo_rt_scheduler *scheduler) {
+  for (uint32_t unfinished = 1; unfinished;) {
+    rondo_rt_status *status = rondo_rt_scheduler_step(scheduler, &unfinished);
+    showProgress(scheduler, status || !unfinished);
+    check(status);
+  }
+}
+
+void submitAndRun(rondo_rt_scheduler *scheduler,
+                  const std::vector<Prompt> &prompts,
+                  rondo_rt_request_options request, bool oneByOne) {
+  for (size_t s = 0; s < prompts.size(); ++s) {
+    request.tokens = prompts[s].data();
+    request.token_count = prompts[s].size();
+    uint32_t number = 0;
+    check(rondo_rt_scheduler_submit(scheduler, &request, &number),
+          "sequence " + std::to_string(s) + ": ");
+    if (oneByOne)
+      runToEnd(scheduler);
+  }
+  runToEnd(scheduler);
+}
+
+/// Throws the first fault of a sequence.
+void checkRequests(const rondo_rt_scheduler *scheduler, size_t count) {
+  for (size_t s = 0; s < count; ++s)
+    if (const rondo_rt_status *status =
+            rondo_rt_scheduler_request_status(scheduler, s))
+      throw InputFailure("sequence " + std::to_string(s) + ": " +
+                         rondo_rt_status_message(status));
+}
+
+nlohmann::ordered_json timingJson(const rondo_rt_scheduler *scheduler,
+                                  uint32_t threads) {
+  rondo_rt_timing timing = rondo_rt_scheduler_timing(scheduler);
+  return {{"steps", timing.steps},
+          {"threads", threads},
+          {"prefill_tokens", timing.prefill_tokens},
+          {"prefill_seconds", timing.prefill_seconds},
+          {"decode_tokens", timing.decode_tokens},
+          {"decode_seconds", timing.decode_seconds}};
+}
+
+void printJson(const rondo_rt_scheduler *scheduler, size_t count,
+               uint32_t visits, uint32_t threads) {
+  auto sequences = nlohmann::ordered_json::array();
+  for (size_t s = 0; s < count; ++s) {
+    uint32_t length = 0;
+    const uint32_t *tokens = rondo_rt_scheduler_tokens(scheduler, s, &length);
+    sequences.push_back(
+        {{"tokens", std::vector<uint32_t>(tokens, tokens + length)},
+         {"depths", std::vector<uint32_t>(length, visits)}});
+  }
+  nlohmann::ordered_json result = {{"sequences", std::move(sequences)},
+                                   {"timing", timingJson(scheduler, threads)}};
+  std::printf("%s\n", result.dump().c_str());
+}
+
+void printText(const rondo_rt_scheduler *scheduler, size_t count) {
+  for (size_t s = 0; s < count; ++s) {
+    uint32_t length = 0;
+    const uint32_t *tokens = rondo_rt_scheduler_tokens(scheduler, s, &length);
+    for (uint32_t i = 0; i < length; ++i)
+      std::printf(i ? " %u" : "%u", tokens[i]);
+    std::printf("\n");
+  }
+}
+
+} // namespace
+
+Session rondo_run::createSession(rondo_rt_model *model,
+                                 const Options &options) {
+  rondo_rt_session_options sessionOptions = {};
+  sessionOptions.threads = options.execute.threads;
+  if (options.execute.oversubscribe)
+    sessionOptions.flags |= RONDO_RT_SESSION_OVERSUBSCRIBE;
+  if (!options.output.traceFile.empty())
+    sessionOptions.flags |= RONDO_RT_SESSION_TRACE;
+  rondo_rt_session *session = nullptr;
+  check(rondo_rt_session_create(model, &sessionOptions, &session));
+  uint32_t threads = rondo_rt_session_threads(session);
+  if (threads < options.execute.threads)
+    std::fprintf(stderr,
+                 "rondo-run: warning: %u threads asked for, %u cores allowed; "
+                 "using %u (--oversubscribe lifts the limit)\n",
+                 options.execute.threads, threads, threads);
+  return Session(session);
+}
+
+void rondo_run::generate(rondo_rt_model *model, const Options &options) {
+  const rondo_rt_model_info &info = *rondo_rt_model_get_info(model);
+  std::vector<Prompt> prompts = readPrompts(options.input, info.vocabulary);
+  Session session = createSession(model, options);
+  RowWriter writer(model, session.get(), options.output, prompts);
+  rondo_rt_scheduler_options schedulerOptions = {options.execute.chunk,
+                                                 RowWriter::observe, &writer};
+  rondo_rt_scheduler *created = nullptr;
+  check(rondo_rt_scheduler_create(session.get(), &schedulerOptions, &created));
+  Scheduler scheduler(created);
+  {
+    InterruptGuard guard(created);
+    submitAndRun(created, prompts, makeRequest(info, options),
+                 options.execute.oneByOne);
+  }
+  checkRequests(created, prompts.size());
+  writer.publish();
+  if (options.output.json)
+    printJson(created, prompts.size(), info.visit_count,
+              rondo_rt_session_threads(session.get()));
+  else if (options.generate.newTokens)
+    printText(created, prompts.size());
+}

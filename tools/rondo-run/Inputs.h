@@ -1,0 +1,25 @@
+//===- Inputs.h - prompts from the command line or a file -------*- C++ -*-===//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+#ifndef RONDO_RUN_INPUTS_H
+#define RONDO_RUN_INPUTS_H
+
+#include "Options.h"
+
+namespace rondo_run {
+
+/// Token ids of one sequence.
+using Prompt = std::vector<uint32_t>;
+
+/// The prompts that the options name, checked against the vocabulary. Throws
+/// InputFailure that names file, sequence and position.
+std::vector<Prompt> readPrompts(const InputOptions &options,
+                                uint32_t vocabulary);
+
+/// The whole file as text; throws InputFailure.
+std::string readFile(const std::string &path);
+
+} // namespace rondo_run
+
+#endif // RONDO_RUN_INPUTS_H

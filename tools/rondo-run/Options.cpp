@@ -1,0 +1,250 @@
+//===- Options.cpp - the command line of rondo-run ------------------------===//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+#include "Options.h"
+#include "Handles.h"
+
+#include <CLI/CLI.hpp>
+
+#include <cmath>
+#include <cstdio>
+#include <sstream>
+
+using namespace rondo_run;
+
+//===----------------------------------------------------------------------===//
+// Values with a form of their own
+//===----------------------------------------------------------------------===//
+
+/// A decimal number that fits 32 bits.
+static bool parseNumber(const std::string &text, uint32_t &value) {
+  if (text.empty() || text.size() > 10 ||
+      text.find_first_not_of("0123456789") != std::string::npos)
+    return false;
+  uint64_t wide = std::stoull(text);
+  value = static_cast<uint32_t>(wide);
+  return wide < RONDO_RT_NONE;
+}
+
+static std::vector<std::string> split(const std::string &text, char separator) {
+  std::vector<std::string> parts;
+  size_t begin = 0;
+  for (size_t end; (end = text.find(separator, begin)) != std::string::npos;
+       begin = end + 1)
+    parts.push_back(text.substr(begin, end - begin));
+  parts.push_back(text.substr(begin));
+  return parts;
+}
+
+std::vector<uint32_t> rondo_run::parseTokenList(const std::string &text,
+                                                const char *option) {
+  std::vector<uint32_t> tokens;
+  for (const std::string &part : split(text, ',')) {
+    uint32_t token = 0;
+    if (!parseNumber(part, token))
+      throw UsageFailure(std::string(option) + ": '" + part +
+                         "' is not a token id; give ids such as 1,2,3");
+    tokens.push_back(token);
+  }
+  return tokens;
+}
+
+BenchOptions rondo_run::parseBench(const std::string &text) {
+  BenchOptions bench;
+  for (const std::string &part : split(text, ',')) {
+    size_t colon = part.find(':');
+    std::string key = part.substr(0, colon);
+    uint32_t value = 0;
+    if (colon == std::string::npos ||
+        !parseNumber(part.substr(colon + 1), value) ||
+        (value == 0 && key != "at"))
+      throw UsageFailure("--bench: '" + part +
+                         "' is not NAME:NUMBER with a number above 0");
+    if (key == "prefill")
+      bench.prefill = value;
+    else if (key == "decode")
+      bench.decode = value;
+    else if (key == "at")
+      bench.at = value;
+    else if (key == "batch")
+      bench.batch = value;
+    else if (key == "repeat")
+      bench.repeat = value;
+    else
+      throw UsageFailure("--bench: unknown part '" + key +
+                         "'; use prefill:P,decode:D,at:N,batch:B,repeat:K");
+  }
+  if (!bench.prefill && !bench.decode)
+    throw UsageFailure("--bench: nothing to measure; give prefill:P, decode:D "
+                       "or both");
+  return bench;
+}
+
+//===----------------------------------------------------------------------===//
+// The command line
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// Options whose text is parsed after CLI11 is done.
+struct RawOptions {
+  std::string tokens, stop, bench, batch = "all", output = "text";
+};
+} // namespace
+
+static void addInput(CLI::App &app, Options &options, RawOptions &raw) {
+  CLI::Option *tokens = app.add_option("--tokens", raw.tokens,
+                                       "token ids of one sequence: 1,2,3");
+  CLI::Option *file =
+      app.add_option("--tokens-file", options.input.tokensFile,
+                     "JSON file: {\"sequences\": [[...], ...]}");
+  CLI::Option *inputs =
+      app.add_option("--inputs", options.input.inputsFile,
+                     "tensors that the model takes beside tokens");
+  file->excludes(tokens);
+  for (CLI::Option *option : {tokens, file, inputs})
+    option->group("Input");
+}
+
+static void addGenerate(CLI::App &app, Options &options, RawOptions &raw) {
+  GenerateOptions &generate = options.generate;
+  CLI::Option *added[] = {
+      app.add_option("--generate", generate.newTokens,
+                     "new tokens for each sequence"),
+      app.add_flag("--recompute", generate.recompute,
+                   "every new token by a prefill of all before it"),
+      app.add_option("--temperature", generate.temperature,
+                     "0 (default) is greedy"),
+      app.add_option("--top-k", generate.topK,
+                     "draw from the K best (default 0: all)"),
+      app.add_option("--top-p", generate.topP,
+                     "draw from the best that reach this probability"),
+      app.add_option("--seed", generate.seed, "seed of the draws (default 0)")
+          ->check(CLI::NonNegativeNumber),
+      app.add_option("--stop", raw.stop,
+                     "token ids that end a sequence; default the checkpoint's, "
+                     "--stop= for none")};
+  for (CLI::Option *option : added)
+    option->group("Generation");
+}
+
+static void addExecute(CLI::App &app, Options &options, RawOptions &raw) {
+  ExecuteOptions &execute = options.execute;
+  CLI::Option *added[] = {
+      app.add_option("--chunk", execute.chunk,
+                     "most prompt tokens of a sequence in one step")
+          ->check(CLI::PositiveNumber),
+      app.add_option("--batch", raw.batch,
+                     "one|all: sequences one by one, or all "
+                     "in one batch (default)")
+          ->check(CLI::IsMember({"one", "all"})),
+      app.add_option("--threads", execute.threads,
+                     "default: the physical cores that may be used")
+          ->check(CLI::PositiveNumber),
+      app.add_flag("--oversubscribe", execute.oversubscribe,
+                   "allow more threads than cores, for tests"),
+      app.add_option("--device", execute.device, "cpu|cuda[:N]|emulated"),
+      app.add_option("--depth", execute.depth,
+                     "fixed number of visits, for models without a router")
+          ->check(CLI::PositiveNumber),
+      app.add_option("--exit", execute.exitRule,
+                     "NAME:VALUE, an exit rule and its threshold"),
+      app.add_option("--after-exit", execute.afterExit,
+                     "what an exited row leaves")
+          ->check(
+              CLI::IsMember({"ghost", "last-exited", "propagate", "absent"}))};
+  for (CLI::Option *option : added)
+    option->group("Execution");
+}
+
+static void addOutput(CLI::App &app, Options &options, RawOptions &raw) {
+  CLI::Option *added[] = {
+      app.add_option("--output", raw.output, "text|json, on standard output")
+          ->check(CLI::IsMember({"text", "json"})),
+      app.add_option("--logits", options.output.logitsFile,
+                     "write the prompts' logits to this safetensors file"),
+      app.add_option("--trace", options.output.traceFile,
+                     "write hidden states to this safetensors file; needs a "
+                     "bundle made with --trace-points"),
+      app.add_option(
+          "--bench", raw.bench,
+          "prefill:P,decode:D,at:N,batch:B[,repeat:K]: measure, print "
+          "JSON"),
+      app.add_flag("--verify", options.verify,
+                   "check the hash of every tensor, then exit"),
+      app.add_flag("--describe{text}", options.describe,
+                   "print the manifest for people, or --describe=json")
+          ->check(CLI::IsMember({"text", "json"}))};
+  for (CLI::Option *option : added)
+    option->group("Output");
+}
+
+static std::string versionText() {
+  std::ostringstream text;
+  text << "rondo-run " << rondo_rt_version() << "\n"
+       << "ABI " << RONDO_RT_ABI_VERSION << "\n"
+       << "LLVM: none in this program; --describe names the one a bundle was "
+          "made with\n"
+       << "this machine:";
+  uint64_t features = rondo_rt_machine_features();
+  for (uint64_t bit = 1; rondo_rt_machine_feature_name(bit); bit <<= 1)
+    if (features & bit)
+      text << ' ' << rondo_rt_machine_feature_name(bit);
+  text << (features ? "" : " none that Rondo knows");
+  return text.str();
+}
+
+static void finish(Options &options, const RawOptions &raw, bool stopGiven) {
+  if (!raw.tokens.empty())
+    options.input.tokens = parseTokenList(raw.tokens, "--tokens");
+  if (stopGiven)
+    options.generate.stopTokens = raw.stop == "none"
+                                      ? std::vector<uint32_t>()
+                                      : parseTokenList(raw.stop, "--stop");
+  if (!raw.bench.empty())
+    options.bench = parseBench(raw.bench);
+  options.execute.oneByOne = raw.batch == "one";
+  options.output.json = raw.output == "json";
+  const GenerateOptions &generate = options.generate;
+  if (!(generate.temperature >= 0) || std::isinf(generate.temperature))
+    throw UsageFailure("--temperature: must be finite and not negative");
+  if (!(generate.topP > 0 && generate.topP <= 1))
+    throw UsageFailure("--top-p: must be above 0 and at most 1");
+  bool works = options.bench || options.verify || !options.describe.empty();
+  bool hasTokens =
+      !options.input.tokens.empty() || !options.input.tokensFile.empty();
+  if (!works && !hasTokens)
+    throw UsageFailure(
+        "nothing to do; give --tokens or --tokens-file, --bench, "
+        "--verify or --describe");
+}
+
+std::optional<Options> rondo_run::parseCommandLine(int argc, char **argv) {
+  CLI::App app("Executes a compiled model. MODEL.rondo holds native code: run "
+               "only bundles you trust.");
+  app.name("rondo-run");
+  Options options;
+  RawOptions raw;
+  app.add_option("model", options.model, "MODEL.rondo")->required();
+  addInput(app, options, raw);
+  addGenerate(app, options, raw);
+  addExecute(app, options, raw);
+  addOutput(app, options, raw);
+  app.set_version_flag("--version", versionText);
+  // CLI11 takes the next argument for an empty value.
+  std::vector<std::string> arguments;
+  for (int i = argc - 1; i > 0; --i)
+    arguments.push_back(std::string(argv[i]) == "--stop=" ? "--stop=none"
+                                                          : argv[i]);
+  try {
+    app.parse(arguments);
+  } catch (const CLI::ParseError &error) {
+    if (error.get_exit_code() != 0)
+      throw UsageFailure(std::string(error.what()) +
+                         " (--help lists the options)");
+    app.exit(error); // prints help or version
+    return std::nullopt;
+  }
+  finish(options, raw, app.count("--stop") > 0);
+  return options;
+}

@@ -1,0 +1,94 @@
+//===- TensorFile.cpp - writing a safetensors file ------------------------===//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+#include "TensorFile.h"
+#include "Handles.h"
+
+#include <nlohmann/json.hpp>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fcntl.h>
+#include <unistd.h>
+
+using namespace rondo_run;
+
+/// Readers like the data aligned; the header is padded with spaces to this.
+static constexpr uint64_t kDataAlignment = 64;
+
+[[noreturn]] static void fail(const std::string &path) {
+  throw InputFailure("cannot write '" + path + "': " + std::strerror(errno));
+}
+
+TensorFile::~TensorFile() {
+  if (file_ >= 0)
+    close(file_);
+  if (!temporary_.empty())
+    unlink(temporary_.c_str());
+}
+
+size_t TensorFile::add(const std::string &name, uint64_t rows, uint64_t width) {
+  tensors_.push_back({name, rows, width, dataBytes_});
+  dataBytes_ += rows * width * sizeof(float);
+  return tensors_.size() - 1;
+}
+
+std::string TensorFile::headerText() const {
+  nlohmann::ordered_json header = nlohmann::ordered_json::object();
+  for (const Tensor &tensor : tensors_) {
+    uint64_t end = tensor.offset + tensor.rows * tensor.width * sizeof(float);
+    header[tensor.name] = {{"dtype", "F32"},
+                           {"shape", {tensor.rows, tensor.width}},
+                           {"data_offsets", {tensor.offset, end}}};
+  }
+  std::string text = header.dump();
+  while ((sizeof(uint64_t) + text.size()) % kDataAlignment)
+    text += ' ';
+  return text;
+}
+
+void TensorFile::open() {
+  std::string temporary = path_ + ".partial." + std::to_string(getpid());
+  file_ =
+      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (file_ < 0)
+    fail(path_);
+  temporary_ = temporary;
+  std::string text = headerText();
+  uint64_t length = text.size();
+  dataStart_ = sizeof(length) + length;
+  writeAt(0, reinterpret_cast<const char *>(&length), sizeof(length));
+  writeAt(sizeof(length), text.data(), length);
+  if (ftruncate(file_, static_cast<off_t>(dataStart_ + dataBytes_)))
+    fail(path_);
+}
+
+void TensorFile::writeAt(uint64_t offset, const char *data, uint64_t bytes) {
+  while (bytes) {
+    ssize_t count = pwrite(file_, data, bytes, static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR)
+      continue;
+    if (count <= 0)
+      fail(path_);
+    data += count;
+    offset += count;
+    bytes -= count;
+  }
+}
+
+void TensorFile::writeRow(size_t tensor, uint64_t row, const float *values) {
+  const Tensor &to = tensors_[tensor];
+  uint64_t bytes = to.width * sizeof(float);
+  writeAt(dataStart_ + to.offset + row * bytes,
+          reinterpret_cast<const char *>(values), bytes);
+}
+
+void TensorFile::publish() {
+  int closed = close(file_);
+  file_ = -1;
+  if (closed || std::rename(temporary_.c_str(), path_.c_str()))
+    fail(path_);
+  temporary_.clear();
+}

@@ -1,0 +1,64 @@
+//===- main.cpp - rondo-run: executes a compiled model --------------------===//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+// Dispatches to what the command line asks for and turns failures into the exit
+// status: 0 done, 1 input or model at fault, 2 wrong use of the command line.
+//===----------------------------------------------------------------------===//
+#include "Generate.h"
+
+#include <cstdio>
+#include <exception>
+
+using namespace rondo_run;
+
+/// Options that no model this runtime executes can honour.
+static void rejectUnsupported(const ExecuteOptions &options) {
+  if (!options.device.empty() && options.device != "cpu")
+    throw InputFailure("--device=" + options.device +
+                       ": this bundle has code for 'cpu' only; compile with "
+                       "--target=nvptx for the others");
+  if (options.depth)
+    throw InputFailure("--depth: this bundle's model has a fixed number of "
+                       "visits; leave the option out");
+  if (!options.exitRule.empty())
+    throw InputFailure(
+        "--exit: this bundle's model has no exit rule; leave the "
+        "option out");
+  if (!options.afterExit.empty())
+    throw InputFailure(
+        "--after-exit: no row of this bundle's model exits early; "
+        "leave the option out");
+}
+
+static Model loadModel(const Options &options, uint32_t flags) {
+  rondo_rt_model_options modelOptions = {};
+  modelOptions.flags = flags;
+  modelOptions.weightless_seed = options.generate.seed;
+  rondo_rt_model *model = nullptr;
+  check(rondo_rt_model_load(options.model.c_str(), &modelOptions, &model));
+  return Model(model);
+}
+
+static void run(const Options &options) {
+  Model model = loadModel(options, 0);
+  rejectUnsupported(options.execute);
+  generate(model.get(), options);
+}
+
+int main(int argc, char **argv) {
+  try {
+    if (std::optional<Options> options = parseCommandLine(argc, argv))
+      run(*options);
+    if (std::fflush(stdout) == 0)
+      return 0;
+    std::fprintf(stderr, "rondo-run: error: cannot write standard output\n");
+    return 1;
+  } catch (const UsageFailure &failure) {
+    std::fprintf(stderr, "rondo-run: error: %s\n", failure.what());
+    return 2;
+  } catch (const std::exception &failure) {
+    std::fprintf(stderr, "rondo-run: error: %s\n", failure.what());
+    return 1;
+  }
+}
