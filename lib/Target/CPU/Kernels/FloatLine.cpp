@@ -14,14 +14,33 @@ using namespace mlir;
 
 namespace rondo::cpu {
 
-/// sums[row][part] += weights[part] * x[row][k] for all rows.
-static void emitOuterProduct(KernelBuilder &b, Tile &tile,
-                             ArrayRef<Value> weights, int64_t k) {
+/// sums[row][part] += weight(part) * x[row][k] for all rows. The operand of
+/// which the tile has fewer vectors stays in registers.
+static void emitOuterProduct(KernelBuilder &b, Tile &tile, int64_t k,
+                             function_ref<Value(int)> weight) {
+  SmallVector<Value> xs, weights;
+  auto multiply = [&](int row, int part, Value w, Value x) {
+    tile.setSum(b, row, part, b.fma(w, x, tile.sum(b, row, part)));
+  };
+  auto broadcast = [&](int row) {
+    return b.loadSplat(tile.floats(b), b.offset(tile.rows[row], 4 * k));
+  };
+  if (tile.spec.rows < tile.plan.parts) {
+    for (int row = 0; row < tile.spec.rows; ++row)
+      xs.push_back(broadcast(row));
+    for (int part = 0; part < tile.plan.parts; ++part) {
+      Value w = weight(part);
+      for (int row = 0; row < tile.spec.rows; ++row)
+        multiply(row, part, w, xs[row]);
+    }
+    return;
+  }
+  for (int part = 0; part < tile.plan.parts; ++part)
+    weights.push_back(weight(part));
   for (int row = 0; row < tile.spec.rows; ++row) {
-    Value x = b.loadSplat(tile.floats(b), b.offset(tile.rows[row], 4 * k));
+    Value x = broadcast(row);
     for (int part = 0; part < tile.plan.parts; ++part)
-      tile.setSum(b, row, part,
-                  b.fma(weights[part], x, tile.sum(b, row, part)));
+      multiply(row, part, weights[part], x);
   }
 }
 
@@ -46,25 +65,26 @@ static Value loadPlain(KernelBuilder &b, Tile &tile, int part) {
 }
 
 static void emitPlainLine(KernelBuilder &b, Tile &tile) {
-  SmallVector<Value> weights;
-  for (int part = 0; part < tile.plan.parts; ++part)
-    weights.push_back(loadPlain(b, tile, part));
-  emitOuterProduct(b, tile, weights, 0);
+  emitOuterProduct(b, tile, 0,
+                   [&](int part) { return loadPlain(b, tile, part); });
 }
 
 /// A pair line as two f32 lines: `exact` takes the even k first, `bf16-dot`
-/// the odd one, as vdpbf16ps does.
+/// the odd one, as vdpbf16ps does. Each loads the pairs anew (volatile, lest
+/// they be kept): registers are scarcer than loads from L1.
 static void emitPairLine(KernelBuilder &b, Tile &tile) {
-  SmallVector<Value> even, odd;
-  Value high = b.constant(tile.ints(b), static_cast<int64_t>(0xffff0000));
-  for (int part = 0; part < tile.plan.parts; ++part) {
-    Value pair = b.load(tile.ints(b), tile.field(b, 0, 4, part));
-    even.push_back(b.bitcast(tile.floats(b), b.shl(pair, 16)));
-    odd.push_back(b.bitcast(tile.floats(b), b.bitAnd(pair, high)));
-  }
+  auto loadHalf = [&](int part, bool odd) {
+    Value pair =
+        LLVM::LoadOp::create(b, tile.ints(b), tile.field(b, 0, 4, part),
+                             /*alignment=*/1, /*isVolatile=*/true);
+    Value high = b.constant(tile.ints(b), static_cast<int64_t>(0xffff0000));
+    return b.bitcast(tile.floats(b),
+                     odd ? b.bitAnd(pair, high) : b.shl(pair, 16));
+  };
   bool oddFirst = tile.spec.row == RowFormat::BF16AsF32;
-  emitOuterProduct(b, tile, oddFirst ? odd : even, oddFirst ? 1 : 0);
-  emitOuterProduct(b, tile, oddFirst ? even : odd, oddFirst ? 0 : 1);
+  for (bool odd : {oddFirst, !oddFirst})
+    emitOuterProduct(b, tile, odd ? 1 : 0,
+                     [&](int part) { return loadHalf(part, odd); });
 }
 
 static void emitDotLine(KernelBuilder &b, Tile &tile) {
@@ -123,29 +143,25 @@ static Value extractInteger(KernelBuilder &b, PanelFormat format, Value word,
 /// One word column of a group: 4 (Q8_0) or 8 (Q4) consecutive k.
 static void emitWord(KernelBuilder &b, Tile &tile, Value column,
                      ArrayRef<GroupScales> scales) {
-  bool bytes = tile.spec.panel == PanelFormat::Q8_0;
-  int64_t elements = bytes ? 4 : 8;
-  int64_t start =
-      tile.spec.panel == PanelFormat::Q4_1 ? 4 * kPanelWidth : 2 * kPanelWidth;
+  PanelFormat format = tile.spec.panel;
+  int64_t elements = format == PanelFormat::Q8_0 ? 4 : 8;
+  int64_t start = (format == PanelFormat::Q4_1 ? 4 : 2) * kPanelWidth;
   Value columnBytes = b.mul(column, b.i64(4 * kPanelWidth));
   Value rowBytes = b.mul(column, b.i64(4 * elements));
-  for (int part = 0; part < tile.plan.parts; ++part) {
-    Value word = b.load(tile.ints(b),
-                        b.offset(tile.field(b, start, 4, part), columnBytes));
-    for (int64_t i = 0; i < elements; ++i) {
-      Value integer = extractInteger(b, tile.spec.panel, word, i);
-      Value number = b.toFloat(tile.floats(b), integer);
+  SmallVector<Value> words, rows = tile.rows;
+  for (int part = 0; part < tile.plan.parts; ++part)
+    words.push_back(b.load(
+        tile.ints(b), b.offset(tile.field(b, start, 4, part), columnBytes)));
+  for (Value &row : tile.rows)
+    row = b.offset(row, rowBytes);
+  for (int64_t i = 0; i < elements; ++i)
+    emitOuterProduct(b, tile, i, [&](int part) {
+      Value number =
+          b.toFloat(tile.floats(b), extractInteger(b, format, words[part], i));
       const GroupScales &s = scales[part];
-      Value weight =
-          s.min ? b.fma(number, s.scale, s.min) : b.mulF(number, s.scale);
-      for (int row = 0; row < tile.spec.rows; ++row) {
-        Value at = b.offset(b.offset(tile.rows[row], rowBytes), 4 * i);
-        tile.setSum(b, row, part,
-                    b.fma(weight, b.loadSplat(tile.floats(b), at),
-                          tile.sum(b, row, part)));
-      }
-    }
-  }
+      return s.min ? b.fma(number, s.scale, s.min) : b.mulF(number, s.scale);
+    });
+  tile.rows = rows;
 }
 
 static void emitGroupLine(KernelBuilder &b, Tile &tile) {

@@ -40,15 +40,15 @@ private:
   /// Byte where the quants of a line start: after the f16 vectors.
   int64_t quantsStart() const { return (hasMin() ? 4 : 2) * kPanelWidth; }
 
-  Value loadQuants(int row, int part);
   Value lowNibbles(Value packed);
   Value highNibbles(Value packed);
 
-  /// Multiplies one quad of k, held as `weights[part]`, into `integers`.
-  void emitQuad(ArrayRef<Value> weights, int64_t quad);
+  /// Multiplies one line of weights: a quad of k (bytes) or two (nibbles).
+  void emitLine(Value index);
+
+  /// Multiplies one quad, held as `weights[part]`, with x at byte `offset`.
+  void emitQuad(ArrayRef<Value> weights, ArrayRef<Value> rows, int64_t offset);
   Value multiplyQuad(Value weight, Value magnitude, Value x, Value sum);
-  void emitBytes();
-  void emitNibbles();
 
   Value startOfSums(int row);
   Value finishSum(int row, Value integer);
@@ -63,11 +63,6 @@ private:
 };
 
 } // namespace
-
-Value GroupEmitter::loadQuants(int row, int part) {
-  return b.load(bytes,
-                tile.field(b, quantsStart() + row * 4 * kPanelWidth, 4, part));
-}
 
 Value GroupEmitter::lowNibbles(Value packed) {
   return b.bitAnd(packed, b.constant(bytes, 15));
@@ -93,14 +88,15 @@ Value GroupEmitter::multiplyQuad(Value weight, Value magnitude, Value x,
                                 {pairs, b.constant(shorts, 1)}));
 }
 
-void GroupEmitter::emitQuad(ArrayRef<Value> weights, int64_t quad) {
+void GroupEmitter::emitQuad(ArrayRef<Value> weights, ArrayRef<Value> rows,
+                            int64_t offset) {
   SmallVector<Value> magnitudes(parts);
   if (isQ8() && !hasVnni())
     for (int part = 0; part < parts; ++part)
       magnitudes[part] =
           LLVM::AbsOp::create(b, bytes, weights[part], b.getBoolAttr(false));
   for (int row = 0; row < tile.spec.rows; ++row) {
-    Value at = b.offset(tile.rows[row], 4 * quad);
+    Value at = b.offset(rows[row], offset);
     Value x = b.bitcast(bytes, b.loadSplat(tile.ints(b), at));
     for (int part = 0; part < parts; ++part) {
       Value &sum = integers[row * parts + part];
@@ -109,30 +105,27 @@ void GroupEmitter::emitQuad(ArrayRef<Value> weights, int64_t quad) {
   }
 }
 
-void GroupEmitter::emitBytes() {
-  for (int quad = 0; quad < 8; ++quad) {
-    SmallVector<Value> weights;
-    for (int part = 0; part < parts; ++part) {
-      Value quants = loadQuants(quad, part);
-      if (hasVnni())
-        quants = arith::XOrIOp::create(b, quants, b.constant(bytes, -128));
-      weights.push_back(quants);
-    }
-    emitQuad(weights, quad);
-  }
-}
-
-void GroupEmitter::emitNibbles() {
-  for (int line = 0; line < 4; ++line) {
-    SmallVector<Value> low, high;
-    for (int part = 0; part < parts; ++part) {
-      Value packed = loadQuants(line, part);
-      low.push_back(lowNibbles(packed));
+void GroupEmitter::emitLine(Value index) {
+  SmallVector<Value> rows, quants, high;
+  for (Value row : tile.rows)
+    rows.push_back(b.offset(row, b.mul(index, b.i64(isQ8() ? 4 : 8))));
+  Value bytesBefore = b.mul(index, b.i64(4 * kPanelWidth));
+  for (int part = 0; part < parts; ++part)
+    quants.push_back(b.load(
+        bytes, b.offset(tile.field(b, quantsStart(), 4, part), bytesBefore)));
+  if (!isQ8()) {
+    for (Value &packed : quants) {
       high.push_back(highNibbles(packed));
+      packed = lowNibbles(packed);
     }
-    emitQuad(low, 2 * line);
-    emitQuad(high, 2 * line + 1);
+  } else if (hasVnni()) {
+    for (Value &signedBytes : quants)
+      signedBytes =
+          arith::XOrIOp::create(b, signedBytes, b.constant(bytes, -128));
   }
+  emitQuad(quants, rows, 0);
+  if (!isQ8())
+    emitQuad(high, rows, 4);
 }
 
 /// What the sums of a row start from: the correction for unsigned weights if
@@ -196,10 +189,15 @@ void GroupEmitter::emitScaling() {
 void GroupEmitter::emit() {
   for (int row = 0; row < tile.spec.rows; ++row)
     integers.append(parts, startOfSums(row));
-  if (isQ8())
-    emitBytes();
-  else
-    emitNibbles();
+  int64_t lines = isQ8() ? 8 : 4;
+  int64_t unroll = 1;
+  integers = b.loop(b.i64(0), b.i64(lines), unroll, integers,
+                    [&](Value index, ValueRange carried) {
+                      integers = llvm::to_vector(carried);
+                      for (int64_t i = 0; i < unroll; ++i)
+                        emitLine(b.add(index, b.i64(i)));
+                      return integers;
+                    });
   emitScaling();
 }
 

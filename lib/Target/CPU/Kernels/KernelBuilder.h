@@ -144,7 +144,7 @@ struct KernelBuilder : mlir::ImplicitLocOpBuilder {
                             nested.getInsertionPoint());
           mlir::scf::YieldOp::create(*this, body(iv, carried));
         });
-    op->setAttr("llvm.loop_annotation", keepRolled());
+    op->setAttr("loop_annotation", keepRolled());
     return llvm::to_vector(llvm::map_range(
         op.getResults(), [](mlir::OpResult r) -> Value { return r; }));
   }
