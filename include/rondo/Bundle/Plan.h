@@ -1,0 +1,83 @@
+//===- Plan.h - what a bundle's manifest says of the code -------*- C++ -*-===//
+//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Facts that are known while bodies and stages exist and that the bundle needs
+// when they have become functions. They travel as the module attribute
+// `rondo.plan`, set at phase `buffers`, so that a dumped phase is complete.
+//
+//===----------------------------------------------------------------------===//
+#ifndef RONDO_BUNDLE_PLAN_H
+#define RONDO_BUNDLE_PLAN_H
+
+#include "mlir/IR/BuiltinOps.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace rondo {
+
+inline constexpr llvm::StringLiteral kPlanAttr = "rondo.plan";
+
+/// The shape of the KV cache; all zero for a model without one.
+struct KVPlan {
+  int64_t slots = 0;
+  int64_t heads = 0;
+  int64_t headDim = 0;
+  int64_t paddedHeadDim = 0;
+  int64_t pageBytes = 0;
+  bool chunkInvariant = true;
+};
+
+/// A block and how often the schedule goes through it.
+struct BlockPlan {
+  std::string name;
+  int64_t layers = 0;
+  int64_t visits = 0;
+};
+
+/// One kind of work of a step.
+struct StagePlan {
+  std::string name; // "<body>.<stage>"
+  int64_t executions = 0;
+  int64_t bytes = 0; // weight bytes that one execution reads
+  int64_t flops = 0; // of one execution and row
+};
+
+/// A place whose rows a tracing session keeps.
+struct TracePlan {
+  std::string name;
+  int64_t index = -1;
+  int64_t width = 0; // floats
+};
+
+/// See docs/Bundle.md for the meaning of each member.
+struct Plan {
+  int64_t vocabulary = 0;
+  int64_t hidden = 0;
+  int64_t arenaBytes = 0;
+  int64_t scratchBytes = 0;
+  int64_t logitsStride = 0; // floats
+  std::string arithmetic;   // "exact", "bf16-dot", "int8-dynamic"
+  KVPlan kv;
+  /// Names of the bodies that `rondo_rt.schedule` numbers.
+  std::vector<std::string> bodies;
+  std::vector<BlockPlan> blocks;
+  std::vector<StagePlan> stages;
+  std::vector<TracePlan> trace;
+};
+
+/// Stores `plan` in the module.
+void setPlan(mlir::ModuleOp module, const Plan &plan);
+
+/// Reads the plan of the module; an error on it if there is none or if it is
+/// malformed.
+mlir::FailureOr<Plan> getPlan(mlir::ModuleOp module);
+
+} // namespace rondo
+
+#endif // RONDO_BUNDLE_PLAN_H
