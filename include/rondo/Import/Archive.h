@@ -94,6 +94,8 @@ public:
   llvm::ArrayRef<std::unique_ptr<Archive>> getArchives() const {
     return archives;
   }
+  /// The archive called `name`, or null.
+  const Archive *findArchive(llvm::StringRef name) const;
   /// The tensor called `key`, or null.
   const ArchiveTensor *lookup(llvm::StringRef key) const;
 

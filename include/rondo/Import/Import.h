@@ -72,9 +72,9 @@ llvm::Expected<Import> importCheckpoint(const ImportOptions &options,
 /// their hashes, the keys, shapes and types of all parameters, and reads
 /// tokenizer and template. A module that records no archives is given the
 /// record of those opened. `weightless` opens no archives.
-llvm::Expected<Import>
-importModule(mlir::OwningOpRef<mlir::ModuleOp> module,
-             llvm::ArrayRef<std::string> archivePaths, bool weightless = false);
+llvm::Expected<Import> importModule(mlir::OwningOpRef<mlir::ModuleOp> module,
+                                    llvm::ArrayRef<std::string> archivePaths,
+                                    bool weightless = false);
 
 /// The archives part of `importModule`, on its own.
 llvm::Expected<ArchiveSet>

@@ -1,0 +1,81 @@
+//===- Decoder.h - a decoder-only transformer, described --------*- C++ -*-===//
+//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// What the families of Llama's layer order have in common: a family reads a
+// configuration into this description, `buildDecoder` makes the module.
+//
+//   x += o(attend(rope(q(a)), rope(k(a)), v(a)))   a = norm(x)
+//   x += down(silu(gate(m)) * up(m))               m = norm(x)
+//
+//===----------------------------------------------------------------------===//
+#ifndef RONDO_LIB_IMPORT_DECODER_H
+#define RONDO_LIB_IMPORT_DECODER_H
+
+#include "Schedule.h"
+#include "Tensors.h"
+
+#include "rondo/Dialect/Rondo/IR/Rondo.h"
+
+namespace rondo {
+
+/// How a format spells the keys of a decoder's tensors. A tensor of layer l is
+/// `<layerPrefix>l.<name>.weight` (or `.bias`).
+struct DecoderKeys {
+  llvm::StringLiteral embedding;
+  llvm::StringLiteral finalNorm;
+  llvm::StringLiteral head;
+  llvm::StringLiteral layerPrefix;
+  llvm::StringLiteral attentionNorm;
+  llvm::StringLiteral q, k, v, o;
+  llvm::StringLiteral qNorm, kNorm;
+  llvm::StringLiteral mlpNorm;
+  llvm::StringLiteral gate, up, down;
+};
+
+/// Keys of Llama's tensors as transformers writes them, and as GGUF does.
+extern const DecoderKeys kHuggingFaceKeys;
+extern const DecoderKeys kGGUFKeys;
+
+/// A model; all numbers come from its configuration.
+struct Decoder {
+  std::string architecture;
+  int64_t vocabulary = 0;
+  int64_t hidden = 0;
+  int64_t intermediate = 0;
+  int64_t layers = 0;
+  int64_t heads = 0;
+  int64_t kvHeads = 0;
+  int64_t headDim = 0;
+  int64_t context = 0;
+  float eps = 0;
+  /// The head's matrix is the embedding table.
+  bool tied = false;
+  bool attentionBias = false;
+  bool outputBias = false;
+  bool mlpBias = false;
+  /// RMS norm of each head of q and k before rope.
+  bool qkNorm = false;
+  RopePairs ropePairs = RopePairs::Half;
+  /// One for each rotated pair of a head.
+  llvm::SmallVector<float> frequencies;
+  const DecoderKeys *keys = nullptr;
+  Schedule schedule;
+  /// KV policy that the weights are trained for.
+  std::string trainedKV = "per-depth";
+  /// Every execution of a layer is a trace point `layer`.
+  bool traceLayers = true;
+};
+
+/// Makes the module of a decoder, taking its tensors. An error if a tensor is
+/// missing, left over or of another shape.
+llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>>
+buildDecoder(const Decoder &decoder, TensorTable &tensors,
+             mlir::MLIRContext &context);
+
+} // namespace rondo
+
+#endif // RONDO_LIB_IMPORT_DECODER_H

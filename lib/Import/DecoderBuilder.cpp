@@ -1,0 +1,317 @@
+//===- DecoderBuilder.cpp - the module of a decoder -----------------------===//
+//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+//   rondo.param @layers.q layers(N) ...           one stack a tensor of a layer
+//   rondo.block @layer(%x) { ... }                one a group of layers
+//   func.func @model(%tokens) {
+//     %x = rondo.embed %tokens, @embed
+//     %y = rondo.loop VISITS ... {                a segment: loop over visits
+//       rondo.loop COUNT ... {                      around a loop over layers
+//         rondo.apply @layer ... layer(...) slot(...)
+//     %n = rondo.norm rms %y, @final_norm
+//     %logits = rondo.linear %n, [@head]
+//
+//===----------------------------------------------------------------------===//
+#include "DecoderWeights.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "llvm/ADT/STLExtras.h"
+#include <cmath>
+
+using namespace mlir;
+using namespace rondo;
+
+namespace {
+/// Emits ops on rows; the layers' own code reads as the equations.
+class RowBuilder {
+public:
+  RowBuilder(OpBuilder &builder, Location loc) : builder(builder), loc(loc) {}
+
+  RankedTensorType getRows(int64_t width) {
+    return RankedTensorType::get({ShapedType::kDynamic, width},
+                                 builder.getF32Type());
+  }
+
+  Value norm(Value rows, const Param &weight, float eps,
+             std::optional<int64_t> heads = std::nullopt) {
+    return NormOp::create(builder, loc, rows.getType(), NormKind::RMS, rows,
+                          getSymbol(weight.symbol),
+                          /*bias=*/FlatSymbolRefAttr(), llvm::APFloat(eps),
+                          heads ? builder.getI64IntegerAttr(*heads)
+                                : IntegerAttr());
+  }
+
+  /// All of `matrices` on the same rows: one op if they are stored alike, since
+  /// one arithmetic mode holds for all weights of an op, else one each.
+  SmallVector<Value> linear(Value rows,
+                            ArrayRef<const LinearParams *> matrices) {
+    bool alike = llvm::all_of(matrices, [&](const LinearParams *matrix) {
+      return matrix->weight.type == matrices.front()->weight.type;
+    });
+    SmallVector<Value> results;
+    for (size_t i = 0; i < matrices.size();) {
+      size_t count = alike ? matrices.size() : 1;
+      llvm::append_range(results, createLinear(rows, matrices.slice(i, count)));
+      i += count;
+    }
+    return results;
+  }
+  Value linear(Value rows, const LinearParams &matrix) {
+    return linear(rows, {&matrix}).front();
+  }
+
+  Value rope(Value rows, int64_t heads, const Decoder &decoder) {
+    return RopeOp::create(builder, loc, rows.getType(), decoder.ropePairs, rows,
+                          heads, decoder.frequencies);
+  }
+  Value silu(Value rows) {
+    return ActivationOp::create(builder, loc, rows.getType(),
+                                ActivationKind::SiLU, rows);
+  }
+  Value add(Value a, Value b) {
+    return arith::AddFOp::create(builder, loc, a, b);
+  }
+  Value multiply(Value a, Value b) {
+    return arith::MulFOp::create(builder, loc, a, b);
+  }
+  void trace(StringRef name, Value rows) {
+    TraceOp::create(builder, loc, name, rows);
+  }
+
+  FlatSymbolRefAttr getSymbol(StringRef name) {
+    return FlatSymbolRefAttr::get(builder.getContext(), name);
+  }
+
+  OpBuilder &builder;
+  Location loc;
+
+private:
+  ValueRange createLinear(Value rows, ArrayRef<const LinearParams *> matrices) {
+    SmallVector<Type> types;
+    SmallVector<Attribute> weights, biases;
+    bool hasBias = false;
+    for (const LinearParams *matrix : matrices) {
+      types.push_back(getRows(matrix->weight.shape.front()));
+      weights.push_back(getSymbol(matrix->weight.symbol));
+      hasBias |= matrix->bias.has_value();
+      biases.push_back(matrix->bias ? Attribute(getSymbol(matrix->bias->symbol))
+                                    : builder.getUnitAttr());
+    }
+    return LinearOp::create(
+               builder, loc, types, rows, builder.getArrayAttr(weights),
+               hasBias ? builder.getArrayAttr(biases) : ArrayAttr(),
+               /*arithmetic=*/ArithmeticAttr())
+        .getOutputs();
+  }
+};
+
+class DecoderBuilder {
+public:
+  DecoderBuilder(const Decoder &decoder, TensorTable &tensors,
+                 MLIRContext &context)
+      : decoder(decoder), tensors(tensors), loc(UnknownLoc::get(&context)),
+        builder(&context), rows(builder, loc) {}
+
+  llvm::Expected<OwningOpRef<ModuleOp>> build() {
+    OwningOpRef<ModuleOp> module(ModuleOp::create(loc));
+    builder.setInsertionPointToEnd(module->getBody());
+    params = declareParams(decoder, tensors, builder, loc);
+    if (llvm::Error error = tensors.finish())
+      return std::move(error);
+    bool reuses = llvm::any_of(decoder.schedule.segments,
+                               [](const Segment &s) { return s.reusesKV; });
+    for (const LayerGroup &group : params.groups) {
+      buildBlock(group, /*reusesKV=*/false);
+      if (reuses)
+        buildBlock(group, /*reusesKV=*/true);
+    }
+    buildFunction();
+    return std::move(module);
+  }
+
+private:
+  static std::string getBlockName(const LayerGroup &group, bool reusesKV) {
+    return (reusesKV ? "layer_reuse" : "layer") + group.suffix;
+  }
+
+  //===--- Blocks ---------------------------------------------------------===//
+
+  /// One layer. With `reusesKV` it reads the keys and values that an earlier
+  /// execution left in its slot.
+  void buildBlock(const LayerGroup &group, bool reusesKV) {
+    OpBuilder::InsertionGuard guard(builder);
+    RankedTensorType type = rows.getRows(decoder.hidden);
+    auto block =
+        BlockOp::create(builder, loc, getBlockName(group, reusesKV),
+                        builder.getFunctionType({type}, {type}), /*caches=*/1);
+    Block *body = builder.createBlock(&block.getBody(), {}, {type}, {loc});
+    Value x = body->getArgument(0);
+    x = rows.add(x, buildAttention(group, x, reusesKV));
+    x = rows.add(x, buildMLP(group, x));
+    if (decoder.traceLayers)
+      rows.trace("layer", x);
+    YieldOp::create(builder, loc, x);
+  }
+
+  Value buildAttention(const LayerGroup &group, Value x, bool reusesKV) {
+    Value a = rows.norm(x, group.attentionNorm, decoder.eps);
+    Value q;
+    if (reusesKV) {
+      q = rows.linear(a, group.q);
+    } else {
+      SmallVector<Value> qkv = rows.linear(a, {&group.q, &group.k, &group.v});
+      q = qkv[0];
+      Value k = turn(qkv[1], group.kNorm, decoder.kvHeads);
+      AppendOp::create(builder, loc, k, qkv[2], /*cache=*/0, decoder.kvHeads);
+    }
+    q = turn(q, group.qNorm, decoder.heads);
+    float scale = 1.0 / std::sqrt(static_cast<double>(decoder.headDim));
+    Value o = AttendOp::create(builder, loc, q.getType(), q, /*cache=*/0,
+                               decoder.heads, decoder.kvHeads,
+                               llvm::APFloat(scale), Mask::Causal,
+                               /*window=*/IntegerAttr());
+    return rows.linear(o, group.o);
+  }
+
+  /// Norm of each head, where the model has one, and rope.
+  Value turn(Value heads, const std::optional<Param> &norm, int64_t count) {
+    if (norm)
+      heads = rows.norm(heads, *norm, decoder.eps, count);
+    return rows.rope(heads, count, decoder);
+  }
+
+  Value buildMLP(const LayerGroup &group, Value x) {
+    Value m = rows.norm(x, group.mlpNorm, decoder.eps);
+    SmallVector<Value> wide = rows.linear(m, {&group.gate, &group.up});
+    return rows.linear(rows.multiply(rows.silu(wide[0]), wide[1]), group.down);
+  }
+
+  //===--- The model function ---------------------------------------------===//
+
+  void buildFunction() {
+    OpBuilder::InsertionGuard guard(builder);
+    auto tokens =
+        RankedTensorType::get({ShapedType::kDynamic}, builder.getI32Type());
+    auto function = func::FuncOp::create(
+        builder, loc, "model",
+        builder.getFunctionType({tokens}, {rows.getRows(decoder.vocabulary)}));
+    builder.setInsertionPointToStart(function.addEntryBlock());
+    Value x = EmbedOp::create(builder, loc, rows.getRows(decoder.hidden),
+                              function.getArgument(0), params.embedding.symbol,
+                              llvm::APFloat(1.0f));
+    rows.trace("embedding", x);
+    for (const Segment &segment : decoder.schedule.segments)
+      x = buildSegment(segment, x);
+    if (decoder.schedule.finalNorm)
+      x = rows.norm(x, params.finalNorm, decoder.eps);
+    rows.trace("final", x);
+    Value logits = rows.linear(x, LinearParams{params.head, std::nullopt});
+    func::ReturnOp::create(builder, loc, logits);
+  }
+
+  Value buildSegment(const Segment &segment, Value x) {
+    int64_t base = nextSlot;
+    nextSlot += segment.getSlots();
+    if (!segment.looped)
+      return buildLayers(segment, x, /*visit=*/nullptr, base, 0, false);
+    if (!segment.reusesKV)
+      return buildVisits(segment, segment.visits, x, base, segment.count,
+                         /*reusesKV=*/false);
+    // The first visit fills the slots, the others read them.
+    x = buildLayers(segment, x, /*visit=*/nullptr, base, 0, false);
+    x = endVisit(segment, x);
+    if (segment.visits == 1)
+      return x;
+    return buildVisits(segment, segment.visits - 1, x, base, 0,
+                       /*reusesKV=*/true);
+  }
+
+  /// The loop over visits; slots advance by `slotStride` from one to the next.
+  Value buildVisits(const Segment &segment, int64_t visits, Value x,
+                    int64_t base, int64_t slotStride, bool reusesKV) {
+    return buildLoop(visits, x, [&](Value visit, Value state) {
+      state = buildLayers(segment, state, visit, base, slotStride, reusesKV);
+      return endVisit(segment, state);
+    });
+  }
+
+  Value endVisit(const Segment &segment, Value x) {
+    if (segment.normAfterVisit)
+      x = rows.norm(x, params.finalNorm, decoder.eps);
+    rows.trace("hidden", x);
+    return x;
+  }
+
+  /// One visit of a segment: a loop over the layers of each group in it.
+  Value buildLayers(const Segment &segment, Value x, Value visit, int64_t base,
+                    int64_t slotStride, bool reusesKV) {
+    int64_t end = segment.first + segment.count;
+    for (const LayerGroup &group : params.groups) {
+      int64_t first = std::max(segment.first, group.first);
+      int64_t last = std::min(end, group.first + group.count);
+      if (first >= last)
+        continue;
+      int64_t slot = base + first - segment.first;
+      x = buildLoop(last - first, x, [&](Value layer, Value state) {
+        return buildApply(getBlockName(group, reusesKV), state, visit, layer,
+                          first - group.first, slot, slotStride,
+                          /*firstSide=*/reusesKV ? 1 : 0);
+      });
+    }
+    return x;
+  }
+
+  Value buildApply(StringRef block, Value x, Value visit, Value layer,
+                   int64_t firstLayer, int64_t firstSlot, int64_t slotStride,
+                   int64_t firstSide) {
+    SmallVector<Value, 2> indices;
+    AffineExpr side = builder.getAffineConstantExpr(0);
+    AffineExpr slot = builder.getAffineConstantExpr(firstSlot);
+    if (visit) {
+      indices.push_back(visit);
+      AffineExpr depth = builder.getAffineDimExpr(0);
+      side = depth + firstSide;
+      slot = slot + depth * slotStride;
+    }
+    AffineExpr inner = builder.getAffineDimExpr(indices.size());
+    indices.push_back(layer);
+    auto getMap = [&](AffineExpr expr) {
+      return AffineMap::get(indices.size(), /*symbolCount=*/0, expr);
+    };
+    return ApplyOp::create(builder, loc, x.getType(), block, x, indices,
+                           getMap(inner + firstLayer), getMap(side),
+                           getMap(slot + inner))
+        .getResult(0);
+  }
+
+  Value buildLoop(int64_t count, Value x,
+                  function_ref<Value(Value, Value)> buildBody) {
+    auto loop = LoopOp::create(builder, loc, x.getType(), count, x);
+    OpBuilder::InsertionGuard guard(builder);
+    Block *body = builder.createBlock(
+        &loop.getBody(), {}, {builder.getIndexType(), x.getType()}, {loc, loc});
+    YieldOp::create(builder, loc,
+                    buildBody(body->getArgument(0), body->getArgument(1)));
+    return loop.getResult(0);
+  }
+
+  const Decoder &decoder;
+  TensorTable &tensors;
+  Location loc;
+  OpBuilder builder;
+  RowBuilder rows;
+  DecoderParams params;
+  int64_t nextSlot = 0;
+};
+} // namespace
+
+llvm::Expected<OwningOpRef<ModuleOp>>
+rondo::buildDecoder(const Decoder &decoder, TensorTable &tensors,
+                    MLIRContext &context) {
+  return DecoderBuilder(decoder, tensors, context).build();
+}

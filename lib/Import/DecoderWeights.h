@@ -1,0 +1,57 @@
+//===- DecoderWeights.h - parameters of a decoder ---------------*- C++ -*-===//
+//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Takes a decoder's tensors and declares them. A stack has one type, so layers
+// whose tensors are stored in other types than their neighbours' (GGUF mixes
+// them) start a group of their own.
+//
+//===----------------------------------------------------------------------===//
+#ifndef RONDO_LIB_IMPORT_DECODERWEIGHTS_H
+#define RONDO_LIB_IMPORT_DECODERWEIGHTS_H
+
+#include "Decoder.h"
+
+namespace rondo {
+
+/// A parameter of the module.
+struct Param {
+  std::string symbol;
+  StorageType type = StorageType::Other;
+  /// [out, in], or [width].
+  llvm::SmallVector<int64_t, 2> shape;
+};
+
+/// A matrix with an optional bias.
+struct LinearParams {
+  Param weight;
+  std::optional<Param> bias;
+};
+
+/// Parameters of consecutive layers, stacked.
+struct LayerGroup {
+  int64_t first = 0;
+  int64_t count = 0;
+  /// Distinguishes the groups' symbols: "" for a group of all layers.
+  std::string suffix;
+  Param attentionNorm, mlpNorm;
+  LinearParams q, k, v, o, gate, up, down;
+  std::optional<Param> qNorm, kNorm;
+};
+
+/// All parameters of a decoder.
+struct DecoderParams {
+  Param embedding, finalNorm, head;
+  std::vector<LayerGroup> groups;
+};
+
+/// Takes the tensors and adds a `rondo.param` for each stack at `builder`.
+DecoderParams declareParams(const Decoder &decoder, TensorTable &tensors,
+                            mlir::OpBuilder &builder, mlir::Location loc);
+
+} // namespace rondo
+
+#endif // RONDO_LIB_IMPORT_DECODERWEIGHTS_H

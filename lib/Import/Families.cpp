@@ -1,0 +1,33 @@
+//===- Families.cpp - model families that can be imported -----------------===//
+//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "Families.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace llvm;
+using namespace rondo;
+
+static const Family kFamilies[] = {
+    {"llama", "LlamaForCausalLM", readLlama},
+    {"nanbeige", "NanbeigeForCausalLM", readNanbeige},
+};
+
+const Family *rondo::findFamily(StringRef modelType) {
+  const Family *family = find_if(kFamilies, [&](const Family &candidate) {
+    return candidate.modelType == modelType;
+  });
+  return family == std::end(kFamilies) ? nullptr : family;
+}
+
+std::string rondo::listFamilies() {
+  std::string text;
+  raw_string_ostream os(text);
+  interleaveComma(kFamilies, os,
+                  [&](const Family &family) { os << family.modelType; });
+  return text;
+}

@@ -1,0 +1,45 @@
+//===- Families.h - model families that can be imported ---------*- C++ -*-===//
+//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#ifndef RONDO_LIB_IMPORT_FAMILIES_H
+#define RONDO_LIB_IMPORT_FAMILIES_H
+
+#include "Config.h"
+#include "Decoder.h"
+#include "GGUF.h"
+
+namespace rondo {
+
+/// A family of Hugging Face checkpoints.
+struct Family {
+  /// `model_type` of config.json.
+  llvm::StringLiteral modelType;
+  /// The entry of `architectures` that has the weights of a language model.
+  llvm::StringLiteral className;
+  /// Reads a configuration; errors stay in the reader.
+  Decoder (*read)(ConfigReader &config);
+};
+
+/// The family of a `model_type`, or null.
+const Family *findFamily(llvm::StringRef modelType);
+/// All `model_type`s, for messages.
+std::string listFamilies();
+
+Decoder readLlama(ConfigReader &config);
+Decoder readNanbeige(ConfigReader &config);
+
+/// What Llama and its relatives share: sizes, norm, activation, biases, rope.
+/// `headDimRequired`: the family's head_dim is not hidden_size / heads.
+Decoder readLlamaLayers(ConfigReader &config, bool headDimRequired);
+
+/// Reads the metadata of a GGUF file of architecture "llama" or "nanbeige", and
+/// from the tensors what only they say.
+llvm::Expected<Decoder> readGGUFDecoder(const GGUFFile &file,
+                                        TensorTable &tensors, ImportLog &log);
+
+} // namespace rondo
+
+#endif // RONDO_LIB_IMPORT_FAMILIES_H
