@@ -14,8 +14,8 @@
 #include "rondo/Bundle/Bundle.h"
 
 #include "Manifest.h"
-#include "OutputFile.h"
 #include "rondo/Bundle/Hash.h"
+#include "rondo/Bundle/OutputFile.h"
 
 #include "llvm/Support/Endian.h"
 #include "llvm/Support/JSON.h"

@@ -4,9 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
-#include "OutputFile.h"
-
-#include "rondo/Bundle/Bundle.h"
+#include "rondo/Bundle/OutputFile.h"
 
 #include "llvm/Support/Path.h"
 

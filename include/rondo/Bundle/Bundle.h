@@ -53,10 +53,6 @@ llvm::Expected<BundleSizes> writeBundle(mlir::ModuleOp module,
                                         const BundleParts &parts,
                                         llvm::StringRef path);
 
-/// An error if no file can be written under `path`: a missing folder, a folder
-/// or device of that name, no permission. Asked before long work.
-llvm::Error checkWritable(llvm::StringRef path);
-
 /// Name and version of this compiler, as manifests record it.
 std::string getProducer();
 

@@ -7,7 +7,8 @@
 //
 // Facts that are known while bodies and stages exist and that the bundle needs
 // when they have become functions. They travel as the module attribute
-// `rondo.plan`, set at phase `buffers`, so that a dumped phase is complete.
+// `rondo.plan`, set at the end of phase `buffers`, so that a dumped phase is
+// complete.
 //
 //===----------------------------------------------------------------------===//
 #ifndef RONDO_BUNDLE_PLAN_H
@@ -70,6 +71,11 @@ struct Plan {
   std::vector<StagePlan> stages;
   std::vector<TracePlan> trace;
 };
+
+/// Works the plan out at phase `buffers`, from bodies, stages and the
+/// attributes `rondo_rt.kv`, `rondo_rt.arena_bytes`, `rondo_rt.scratch_bytes`
+/// and `rondo_rt.trace_points`. An error on what is missing.
+mlir::FailureOr<Plan> derivePlan(mlir::ModuleOp module);
 
 /// Stores `plan` in the module.
 void setPlan(mlir::ModuleOp module, const Plan &plan);

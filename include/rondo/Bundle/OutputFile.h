@@ -9,8 +9,8 @@
 // error, an unfinished object and an interrupt (SIGINT, SIGTERM) remove it.
 //
 //===----------------------------------------------------------------------===//
-#ifndef RONDO_LIB_BUNDLE_OUTPUTFILE_H
-#define RONDO_LIB_BUNDLE_OUTPUTFILE_H
+#ifndef RONDO_BUNDLE_OUTPUTFILE_H
+#define RONDO_BUNDLE_OUTPUTFILE_H
 
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/StringRef.h"
@@ -24,6 +24,11 @@
 
 namespace rondo {
 
+/// An error if no file can be written under `path`: a missing folder, a folder
+/// or device of that name, no permission. Asked before long work.
+llvm::Error checkWritable(llvm::StringRef path);
+
+/// One file being written.
 class OutputFile {
 public:
   /// Starts the file that will be called `path`.
@@ -54,4 +59,4 @@ private:
 
 } // namespace rondo
 
-#endif // RONDO_LIB_BUNDLE_OUTPUTFILE_H
+#endif // RONDO_BUNDLE_OUTPUTFILE_H

@@ -1,0 +1,259 @@
+//===- DerivePlan.cpp - what a bundle's manifest says of the code ---------===//
+//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Reads the numbers off the execution level: sizes of weights that stages
+// stream, shapes of what they start from and end in. Nothing is decided here.
+//
+//===----------------------------------------------------------------------===//
+#include "rondo/Bundle/Plan.h"
+
+#include "PackedStorage.h"
+#include "rondo/Dialect/Rondo/IR/RondoModuleAttrs.h"
+#include "rondo/Dialect/RondoRT/IR/RondoRT.h"
+#include "rondo_rt/abi.h"
+
+#include "mlir/IR/SymbolTable.h"
+#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/SmallPtrSet.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+#include <algorithm>
+#include <set>
+
+using namespace mlir;
+using namespace rondo;
+
+namespace {
+
+/// Collects a plan; the first thing that is missing ends it.
+class PlanBuilder {
+public:
+  explicit PlanBuilder(ModuleOp module) : module(module), symbols(module) {}
+
+  FailureOr<Plan> build();
+
+private:
+  LogicalResult readModuleAttributes();
+  LogicalResult readSchedule();
+  LogicalResult readEnds();
+  void readStages(rt::BodyOp body);
+  StagePlan describe(rt::BodyOp body, rt::StageOp stage);
+  int64_t countExecutions(rt::BodyOp body);
+  void pickArithmetic();
+
+  ModuleOp module;
+  SymbolTable symbols;
+  rt::ScheduleOp schedule;
+  Plan plan;
+  /// Weight bytes that contractions read, by the form of their rows.
+  llvm::MapVector<rt::RowFormat, int64_t> bytesByFormat;
+};
+
+} // namespace
+
+//===----------------------------------------------------------------------===//
+// Module attributes
+//===----------------------------------------------------------------------===//
+
+/// An integer of a dictionary, 0 if it is not there.
+static int64_t getInteger(DictionaryAttr dictionary, StringRef key) {
+  auto value = dictionary.getAs<IntegerAttr>(key);
+  return value ? value.getInt() : 0;
+}
+
+/// Bytes of an element of keys and values.
+static int64_t getKVElementBytes(ModuleOp module) {
+  auto options = module->getAttrOfType<DictionaryAttr>(kOptionsAttr);
+  auto type = options ? options.getAs<TypeAttr>("kv") : nullptr;
+  return type ? type.getValue().getIntOrFloatBitWidth() / 8 : sizeof(float);
+}
+
+static KVPlan readKV(ModuleOp module, DictionaryAttr kv) {
+  KVPlan plan;
+  plan.slots = getInteger(kv, "slots");
+  plan.heads = getInteger(kv, "heads");
+  plan.headDim = getInteger(kv, "head_dim");
+  int64_t lanes = getInteger(kv, "key_lanes") + getInteger(kv, "value_lanes");
+  // One number in the manifest: where keys and values differ, their mean.
+  plan.paddedHeadDim = lanes / 2;
+  plan.pageBytes = RONDO_RT_PAGE_POSITIONS * plan.slots * plan.heads * lanes *
+                   getKVElementBytes(module);
+  return plan;
+}
+
+LogicalResult PlanBuilder::readModuleAttributes() {
+  auto kv = module->getAttrOfType<DictionaryAttr>("rondo_rt.kv");
+  auto arena = module->getAttrOfType<IntegerAttr>("rondo_rt.arena_bytes");
+  auto scratch = module->getAttrOfType<IntegerAttr>("rondo_rt.scratch_bytes");
+  if (!kv || !arena || !scratch)
+    return module.emitError("expected the module attributes 'rondo_rt.kv', "
+                            "'rondo_rt.arena_bytes' and "
+                            "'rondo_rt.scratch_bytes' of phase 'buffers'");
+  plan.kv = readKV(module, kv);
+  plan.arenaBytes = arena.getInt();
+  plan.scratchBytes = scratch.getInt();
+  auto points = module->getAttrOfType<ArrayAttr>("rondo_rt.trace_points");
+  if (!points)
+    return success();
+  for (DictionaryAttr point : points.getAsRange<DictionaryAttr>()) {
+    auto name = point.getAs<StringAttr>("name");
+    plan.trace.push_back({name ? name.str() : "", getInteger(point, "index"),
+                          getInteger(point, "width")});
+  }
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Schedule
+//===----------------------------------------------------------------------===//
+
+LogicalResult PlanBuilder::readSchedule() {
+  for (auto op : module.getOps<rt::ScheduleOp>())
+    schedule = op;
+  if (!schedule)
+    return module.emitError("expected a 'rondo_rt.schedule'");
+  for (auto body : module.getOps<rt::BodyOp>()) {
+    if (body.getKind() != rt::BodyKind::Block)
+      continue;
+    size_t number = body.getNumber();
+    plan.bodies.resize(std::max(plan.bodies.size(), number + 1));
+    plan.blocks.resize(plan.bodies.size());
+    plan.bodies[number] = plan.blocks[number].name = body.getSymName().str();
+  }
+  ArrayRef<int64_t> bodies = schedule.getBodies();
+  ArrayRef<int64_t> visits = schedule.getVisits();
+  std::vector<std::set<int64_t>> layers(plan.bodies.size());
+  for (size_t visit = 0; visit + 1 < visits.size(); ++visit) {
+    std::set<int64_t> visited;
+    for (int64_t i = visits[visit]; i < visits[visit + 1]; ++i) {
+      if (bodies[i] >= static_cast<int64_t>(plan.bodies.size()))
+        return schedule.emitOpError("names body ")
+               << bodies[i] << ", which the module lacks";
+      visited.insert(bodies[i]);
+      layers[bodies[i]].insert(schedule.getLayers()[i]);
+    }
+    for (int64_t body : visited)
+      ++plan.blocks[body].visits;
+  }
+  for (auto [block, used] : llvm::zip(plan.blocks, layers))
+    block.layers = used.size();
+  return success();
+}
+
+int64_t PlanBuilder::countExecutions(rt::BodyOp body) {
+  if (body.getKind() != rt::BodyKind::Block)
+    return 1;
+  return llvm::count(schedule.getBodies(),
+                     static_cast<int64_t>(body.getNumber()));
+}
+
+//===----------------------------------------------------------------------===//
+// Stages
+//===----------------------------------------------------------------------===//
+
+/// Weights of one entry of `packed`, without padding.
+static int64_t countWeights(rt::PackedOp packed) {
+  int64_t outputs = 0;
+  for (Attribute layout : packed.getRows())
+    outputs += cast<rt::LayoutAttr>(layout).getWidth();
+  return outputs * packed.getK();
+}
+
+StagePlan PlanBuilder::describe(rt::BodyOp body, rt::StageOp stage) {
+  StagePlan result;
+  result.name = (body.getSymName() + "." + stage.getName()).str();
+  result.executions = countExecutions(body);
+  llvm::SmallPtrSet<Operation *, 4> seen;
+  stage.walk([&](Operation *op) {
+    if (auto contract = dyn_cast<rt::ContractOp>(op)) {
+      auto packed = symbols.lookup<rt::PackedOp>(contract.getWeights());
+      if (!packed || !seen.insert(packed).second)
+        return;
+      result.bytes += packed.getEntryBytes();
+      result.flops += 2 * countWeights(packed);
+      if (auto pack = contract.getRows().getDefiningOp<rt::PackOp>())
+        bytesByFormat[pack.getFormat()] +=
+            packed.getEntryBytes() * result.executions;
+    } else if (auto load = dyn_cast<rt::LoadVectorOp>(op)) {
+      auto vector = symbols.lookup<rt::VectorOp>(load.getVector());
+      if (vector && seen.insert(vector).second)
+        result.bytes += getEntryBytes(vector);
+    } else if (auto embed = dyn_cast<rt::EmbedOp>(op)) {
+      // One lane of a panel for each row.
+      if (auto packed = symbols.lookup<rt::PackedOp>(embed.getTable()))
+        result.bytes += packed.getPanelBytes() / rt::kLanes;
+    }
+  });
+  return result;
+}
+
+void PlanBuilder::readStages(rt::BodyOp body) {
+  for (auto stage : body.getOps<rt::StageOp>())
+    plan.stages.push_back(describe(body, stage));
+}
+
+/// The mode in which most weights are used.
+void PlanBuilder::pickArithmetic() {
+  plan.arithmetic = "exact";
+  int64_t most = 0;
+  for (auto [format, bytes] : bytesByFormat) {
+    if (bytes <= most)
+      continue;
+    most = bytes;
+    plan.arithmetic = format == rt::RowFormat::F32         ? "exact"
+                      : format == rt::RowFormat::Int8Group ? "int8-dynamic"
+                                                           : "bf16-dot";
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Tokens and logits
+//===----------------------------------------------------------------------===//
+
+/// Width of the outputs that `stage` contracts to, without padding.
+static int64_t getOutputWidth(rt::StageOp stage, SymbolTable &symbols) {
+  int64_t width = 0;
+  stage.walk([&](rt::ContractOp contract) {
+    auto packed = symbols.lookup<rt::PackedOp>(contract.getWeights());
+    if (packed)
+      width = cast<rt::LayoutAttr>(packed.getRows()[0]).getWidth();
+  });
+  return width;
+}
+
+/// Finds the embedding, which has the model's width, and the logits buffer,
+/// which has the vocabulary's.
+LogicalResult PlanBuilder::readEnds() {
+  module.walk([&](rt::EmbedOp embed) { plan.hidden = embed.getWidth(); });
+  module.walk([&](rt::BufferOp buffer) {
+    if (!buffer.getLogits())
+      return;
+    plan.logitsStride = cast<MemRefType>(buffer.getType()).getDimSize(1);
+    for (Operation *user : buffer->getUsers())
+      if (auto stage = user->getParentOfType<rt::StageOp>())
+        plan.vocabulary = getOutputWidth(stage, symbols);
+  });
+  if (plan.hidden && plan.vocabulary)
+    return success();
+  return module.emitError("expected an embedding of tokens and a stage that "
+                          "writes logits: this version's bundles hold decoders "
+                          "with a language-model head");
+}
+
+FailureOr<Plan> PlanBuilder::build() {
+  if (failed(readModuleAttributes()) || failed(readSchedule()) ||
+      failed(readEnds()))
+    return failure();
+  for (auto body : module.getOps<rt::BodyOp>())
+    readStages(body);
+  pickArithmetic();
+  return plan;
+}
+
+FailureOr<Plan> rondo::derivePlan(ModuleOp module) {
+  return PlanBuilder(module).build();
+}
