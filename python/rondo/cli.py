@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The `rondo` command: compile, run, chat and inspect.
+
+Exit status: 0 done; 1 the input or the model is at fault; 2 wrong use of the command line; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+from tokenizers import Tokenizer
+
+import rondo
+from rondo import inspection, text
+
+_Number = TypeVar("_Number", int, float)
+
+_NEW_TOKENS = 256  # unless -n says otherwise
+_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns its exit status."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        if arguments[:1] == ["compile"]:
+            _compile(arguments[1:])
+        options = _parser().parse_args(arguments)
+        return options.command(options)
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:  # the reader left; keep the interpreter from flushing into the pipe once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (rondo.RondoError, text.TextError, OSError) as error:
+        print(f"rondo: error: {error}", file=sys.stderr)
+        return 1
+
+
+# --- Arguments --------------------------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="rondo", description="Compile and run recursive transformers.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show versions and this machine's instruction sets")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands.add_parser("compile", help="compile a checkpoint; takes the options of rondoc")
+    _add_run(commands.add_parser("run", help="continue a text"))
+    _add_chat(commands.add_parser("chat", help="talk to a model with its own chat template"))
+    _add_inspect(commands.add_parser("inspect", help="show what a model file holds and does"))
+    return parser
+
+
+class _Version(argparse.Action):
+    """Prints versions; the extension module is loaded only here."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from rondo import _runtime
+
+        features = ", ".join(inspection.machine_features()) or "none that Rondo uses"
+        print(f"rondo {rondo.__version__}, runtime {_runtime.version()}, ABI {_runtime.ABI_VERSION}")
+        print(f"this machine: {features}")
+        parser.exit(0)
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-p", "--prompt", required=True, metavar="TEXT", help="text to continue; - reads standard input")
+    _add_generation(parser)
+    parser.set_defaults(command=_run)
+
+
+def _add_chat(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--system", metavar="TEXT", help="system message in front of the conversation")
+    _add_generation(parser)
+    parser.set_defaults(command=_chat)
+
+
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL.rondo")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="draw the schedule into an HTML file")
+    parser.set_defaults(command=_inspect)
+
+
+def _add_generation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL.rondo")
+    parser.add_argument("-n", "--max-new-tokens", type=_at_least_one, metavar="N", help="default: 256, or what the context leaves")
+    parser.add_argument("--temperature", type=_not_negative, default=0.0, metavar="T", help="default 0: greedy")
+    parser.add_argument("--top-k", type=_count, default=0, metavar="K", help="draw from the K best; default 0: all")
+    parser.add_argument("--top-p", type=_share, default=1.0, metavar="P", help="and from the best whose sum reaches P")
+    parser.add_argument("--seed", type=_count, default=0, metavar="N", help="of the random numbers; default 0")
+    parser.add_argument("--threads", type=_count, default=0, metavar="N", help="default: the physical cores")
+    parser.add_argument("--tokenizer", type=Path, metavar="FILE", help="tokenizer.json instead of the bundle's")
+
+
+def _count(value: str) -> int:
+    return _checked(int(value), int(value) >= 0, "at least 0")
+
+
+def _at_least_one(value: str) -> int:
+    return _checked(int(value), int(value) >= 1, "at least 1")
+
+
+def _not_negative(value: str) -> float:
+    return _checked(float(value), 0 <= float(value) < float("inf"), "at least 0")
+
+
+def _share(value: str) -> float:
+    return _checked(float(value), 0 < float(value) <= 1, "above 0 and at most 1")
+
+
+def _checked(value: _Number, valid: bool, rule: str) -> _Number:
+    if not valid:
+        raise argparse.ArgumentTypeError(f"must be {rule}, got {value}")
+    return value
+
+
+# --- Commands ---------------------------------------------------------------------------------------------------------
+
+
+def _compile(arguments: Sequence[str]) -> NoReturn:
+    """Become rondoc: it gets the arguments, the terminal and the signals, and gives the exit status."""
+    tool = find_tool("rondoc")
+    sys.stdout.flush()
+    os.execv(tool, ["rondoc", *arguments])
+
+
+def find_tool(name: str) -> str:
+    """Path of a program of the compiler: in the folder RONDO_BIN names, else beside `rondo`, else in PATH."""
+    if folder := os.environ.get("RONDO_BIN"):
+        places, where = [folder], f"in RONDO_BIN, {folder}"
+    else:
+        places = [str(Path(sys.argv[0]).resolve().parent), os.environ.get("PATH", os.defpath)]
+        where = "beside rondo or in PATH; build it, or set RONDO_BIN to its folder"
+    for place in places:
+        if found := shutil.which(name, path=place):
+            return found
+    raise FileNotFoundError(f"{name} is not {where}")
+
+
+def _run(options: argparse.Namespace) -> int:
+    prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
+    with rondo.load(options.model, threads=options.threads) as model:
+        writer = _Writer(model, _tokenizer(model, options), options)
+        for piece in writer.answer(prompt, add_special_tokens=True):
+            print(piece, end="", flush=True)
+        print()
+    return 0
+
+
+def _chat(options: argparse.Namespace) -> int:
+    with rondo.load(options.model, threads=options.threads) as model:
+        tokenizer = _tokenizer(model, options)
+        template = text.ChatTemplate(model.tensor("chat_template.jinja"), tokenizer, model.stop_tokens)
+        writer = _Writer(model, tokenizer, options)
+        messages = [{"role": "system", "content": options.system}] if options.system else []
+        for line in _lines():
+            messages.append({"role": "user", "content": line})
+            messages.append({"role": "assistant", "content": _turn(writer, template.render(messages))})
+    return 0
+
+
+def _turn(writer: _Writer, prompt: str) -> str:
+    """Print the answer as it comes and return it; an interrupt cuts it short and leaves the conversation open."""
+    answer = ""
+    try:
+        for piece in writer.answer(prompt, add_special_tokens=False):
+            print(piece, end="", flush=True)
+            answer += piece
+    except KeyboardInterrupt:
+        print(" [interrupted]", end="")
+    print()
+    return answer
+
+
+def _lines() -> Iterator[str]:
+    """What the user writes, line by line without empty ones, until the end of input."""
+    prompt = "> " if sys.stdin.isatty() else ""
+    while True:
+        try:
+            line = input(prompt)
+        except EOFError:
+            return
+        if line.strip():
+            yield line
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    facts = inspection.read(options.model)
+    print(inspection.describe(facts))
+    if options.html:
+        inspection.write_html(facts, options.html)
+    return 0
+
+
+# --- Text -------------------------------------------------------------------------------------------------------------
+
+
+def _tokenizer(model: rondo.Model, options: argparse.Namespace) -> Tokenizer:
+    content = options.tokenizer.read_bytes() if options.tokenizer else model.tensor("tokenizer.json")
+    return text.tokenizer_from_bytes(content)
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """A model that answers in text."""
+
+    model: rondo.Model
+    tokenizer: Tokenizer
+    options: argparse.Namespace
+
+    def answer(self, prompt: str, add_special_tokens: bool) -> Iterator[str]:
+        """Pieces of text after `prompt`, without the token that ends it."""
+        ids = self.tokenizer.encode(prompt, add_special_tokens=add_special_tokens).ids
+        if not ids:
+            raise text.TextError("the prompt is empty")
+        options = self.options
+        left = max(1, self.model.context - len(ids) + 1)  # the last token needs no position
+        tokens = self.model.generate(
+            ids,
+            options.max_new_tokens or min(_NEW_TOKENS, left),
+            temperature=options.temperature,
+            top_k=options.top_k,
+            top_p=options.top_p,
+            seed=options.seed,
+        )
+        stop = set(self.model.stop_tokens)
+        return text.stream_text((token for token in tokens if token not in stop), self.tokenizer.decode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""What a bundle says about itself, for people: `rondo inspect`."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import os
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rondo import _runtime
+
+# rondo_rt_execution (abi.h): body, layer, side, slot as u16, trace and a reserved word as u32.
+_EXECUTION = struct.Struct("<4H2I")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One entry of the schedule; the fields are those of `rondo_rt_execution`."""
+
+    visit: int
+    body: int
+    layer: int
+    side: int
+    slot: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A bundle's manifest, file size and schedule."""
+
+    path: Path
+    manifest: dict[str, Any]
+    executions: tuple[Execution, ...]
+    cache_bytes: int  # last-level cache of this machine, 0 if unknown
+
+
+def read(path: str | os.PathLike[str]) -> Facts:
+    """Read a bundle, also one for another machine. Raises a `rondo.RondoError` if it is malformed."""
+    bundle = _runtime.Model(os.fspath(path), inspect=True)
+    manifest = json.loads(bundle.manifest())
+    table = bundle.tensor("schedule.executions") or b""
+    begins = manifest["schedule"]["visit_begin"]
+    executions = []
+    for index, (body, layer, side, slot, _, _) in enumerate(_EXECUTION.iter_unpack(table)):
+        visit = sum(begin <= index for begin in begins) - 1
+        executions.append(Execution(visit, body, layer, side, slot))
+    return Facts(Path(path), manifest, tuple(executions), _runtime.machine_cache_bytes())
+
+
+def machine_features() -> list[str]:
+    """Instruction sets of this machine, by the runtime's names."""
+    bits = _runtime.machine_features()
+    names = (_runtime.machine_feature_name(1 << place) for place in range(64) if bits >> place & 1)
+    return [name for name in names if name]
+
+
+def describe(facts: Facts) -> str:
+    """The facts as text of several lines."""
+    return "\n".join([*_model_lines(facts), "", *_schedule_lines(facts), "", *_stage_lines(facts)])
+
+
+def _model_lines(facts: Facts) -> list[str]:
+    manifest, kv = facts.manifest, facts.manifest["kv"]
+    target = manifest["target"]
+    rows = {
+        "model": f"{manifest['name']} ({manifest['architecture']})",
+        "made by": manifest["producer"],
+        "file": f"{facts.path} ({size(facts.path.stat().st_size)})",
+        "target": " ".join([target["kind"], target.get("cpu", ""), *target.get("features", [])]),
+        "limits": f"context {manifest['context']}, {manifest['sequences']} sequences, {manifest['rows']} rows a step",
+        "weights": f"{manifest['weights']}, {size(manifest['weight_bytes'])}, arithmetic {manifest['arithmetic']}",
+        "kv": f"{kv['policy']}, {kv['slots']} slots of {kv['heads']} x {kv['head_dim']}, {kv['type']}, "
+        f"{size(kv['page_bytes'] / kv['page_positions'])} a position",
+        "memory": f"arena {size(manifest['arena_bytes'])}, {size(manifest['scratch_bytes'])} a thread",
+        "holds": ", ".join(_extras(manifest)) or "no tokenizer, no chat template, no trace points",
+    }
+    return [f"{name:9}{value}" for name, value in rows.items()]
+
+
+def _extras(manifest: Mapping[str, Any]) -> list[str]:
+    names = {"tokenizer": "tokenizer", "chat_template": "chat template", "trace_points": "trace points"}
+    return [name for key, name in names.items() if manifest[key]] + ["no weights"] * manifest["weightless"]
+
+
+def _schedule_lines(facts: Facts) -> list[str]:
+    schedule = facts.manifest["schedule"]
+    lines = [f"schedule: {schedule['unique_layers']} layers stored, {schedule['executed_layers']} executed"]
+    for block in schedule["blocks"]:
+        visits = f"{block['visits']} visits" if block["visits"] > 1 else "1 visit"
+        lines.append(f"  {block['name']}: {block['layers']} layers, {visits}")
+    for visit in range(len(schedule["visit_begin"]) - 1):
+        layers = [run.layer for run in facts.executions if run.visit == visit]
+        lines.append(f"  visit {visit}: layers {ranges(layers)}")
+    return lines
+
+
+def _stage_lines(facts: Facts) -> list[str]:
+    stages = facts.manifest["stages"]
+    lines = ["stage                             runs  bytes a run   kflop a row"]
+    for stage in stages:
+        lines.append(
+            f"{stage['name']:32}{stage['executions']:6}{size(stage['bytes']):>13}{stage['flops'] / 1e3:14.1f}"
+        )
+    total = sum(stage["executions"] * stage["bytes"] for stage in stages)
+    lines.append(f"one decode step reads {size(total)} of weights")
+    lines.append(_residency(facts))
+    return lines
+
+
+def _residency(facts: Facts) -> str:
+    """Whether what a repeated block reads can stay in this machine's cache between its visits."""
+    if all(block["visits"] == 1 for block in facts.manifest["schedule"]["blocks"]):
+        return "residency: no block is visited twice"
+    if not facts.cache_bytes:
+        return "residency: the size of this machine's last-level cache is unknown"
+    weights, cache = facts.manifest["weight_bytes"], facts.cache_bytes
+    verdict = "fit" if weights <= cache else "do not fit"
+    return f"residency: {size(weights)} of weights {verdict} this machine's last-level cache of {size(cache)}"
+
+
+def size(count: float) -> str:
+    """Bytes with a unit, in powers of 1024."""
+    if count < 1024:
+        return f"{count:.0f} B"
+    units = ["KiB", "MiB", "GiB"]
+    place = min(int(math.log2(count)) // 10, len(units))
+    return f"{count / 1024**place:.1f} {units[place - 1]}"
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Consecutive numbers joined: 0 1 2 5 -> 0-2 5."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return " ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+# --- Drawing ----------------------------------------------------------------------------------------------------------
+
+_CELL = 18  # px
+_MARGIN = 60  # px, for labels
+# Fill of visit 0, 1, ...; repeated where there are more visits (ColorBrewer "Set2").
+_COLOURS = ("#66c2a5", "#fc8d62", "#8da0cb", "#e78ac3", "#a6d854", "#ffd92f")
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<style>body {{ font: 14px sans-serif; margin: 2em }} text {{ font: 10px sans-serif }}</style></head>
+<body><h1>{title}</h1>
+<p>Left to right: executions in order. Bottom to top: stored layers. Colour: visit. Point at a cell for its KV slot.</p>
+{drawing}
+<pre>{text}</pre></body></html>
+"""
+
+
+def write_html(facts: Facts, path: Path) -> None:
+    """Draw the schedule into an HTML file without outside references; it appears only when it is complete."""
+    title = html.escape(facts.manifest["name"])
+    page = _PAGE.format(title=title, drawing=_drawing(facts.executions), text=html.escape(describe(facts)))
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(page, encoding="utf-8")
+    partial.replace(path)
+
+
+def _drawing(executions: Sequence[Execution]) -> str:
+    """The schedule as SVG: one square an execution."""
+    layers = 1 + max((run.layer for run in executions), default=-1)
+    width, height = _MARGIN + _CELL * len(executions), _MARGIN + _CELL * layers
+    parts = [f'<svg width="{width}" height="{height}" role="img">']
+    for layer in range(layers):
+        parts.append(f'<text x="0" y="{_CELL * (layers - layer) - 5}">layer {layer}</text>')
+    for index, run in enumerate(executions):
+        x, y = _MARGIN + _CELL * index, _CELL * (layers - 1 - run.layer)
+        fill = _COLOURS[run.visit % len(_COLOURS)]
+        about = f"execution {index}: layer {run.layer}, visit {run.visit}, slot {run.slot}"
+        parts.append(
+            f'<rect x="{x}" y="{y}" width="{_CELL - 2}" height="{_CELL - 2}" fill="{fill}"><title>{about}</title></rect>'
+        )
+    return "\n".join([*parts, "</svg>"])

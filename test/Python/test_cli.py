@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The `rondo` command, on bundles made by hand."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rondo
+
+pytest.importorskip("rondo._runtime", reason="the extension module is not installed (pip install ./python)")
+pytest.importorskip("xxhash")
+
+from byte_tokenizer import byte_tokenizer
+from handmade_bundle import script_for, write_bundle
+
+TEMPLATE = "{% for m in messages %}<|turn|>{{ m.role }}:{{ m.content }}{% endfor %}<|turn|>"
+
+
+def run(*arguments: str | Path, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m rondo` in a process of its own."""
+    variables = os.environ | {"PYTHONPATH": str(Path(rondo.__file__).parents[1])} | environment
+    command = [sys.executable, "-m", "rondo", *map(str, arguments)]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, env=variables)
+
+
+def bundle(tmp_path: Path, prompt_length: int, answer: str, **options: object) -> Path:
+    """A bundle that answers a prompt of so many tokens."""
+    script = script_for(prompt_length, answer.encode())
+    options = {"tokenizer": byte_tokenizer(), "template": TEMPLATE} | options
+    return write_bundle(tmp_path / "model.rondo", script, **options)
+
+
+def test_run(tmp_path: Path) -> None:
+    path = bundle(tmp_path, 2, "h\u00e9llo \U0001f389")
+    assert run("run", path, "-p", "ab").stdout == "h\u00e9llo \U0001f389\n"
+    assert run("run", path, "-p", "-", "-n", "3", stdin="ab").stdout == "h\u00e9\n"
+    assert run("run", path, "-p", "\u00e9", "--temperature", "1", "--top-k", "1", "--seed", "3").stdout.startswith("h\u00e9")
+
+
+# Tests that text appears while the model is still running.
+def test_run_streams(tmp_path: Path) -> None:
+    path = bundle(tmp_path, 1, "a" * 100, spin=10_000_000)
+    variables = os.environ | {"PYTHONPATH": str(Path(rondo.__file__).parents[1])}
+    command = [sys.executable, "-m", "rondo", "run", str(path), "-p", "x", "--threads", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables) as process:
+        assert process.stdout.read(3) == "aaa"
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate()
+    assert process.returncode == 130
+    assert len(rest) < 97
+    assert "Traceback" not in errors
+
+
+def test_run_without_tokenizer(tmp_path: Path) -> None:
+    path = bundle(tmp_path, 1, "yes", tokenizer=None)
+    done = run("run", path, "-p", "x")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the bundle has no tokenizer" in done.stderr
+    (tmp_path / "tokenizer.json").write_bytes(byte_tokenizer())
+    assert run("run", path, "-p", "x", "--tokenizer", tmp_path / "tokenizer.json").stdout == "yes\n"
+
+
+# Tests two turns: the second prompt holds the first answer.
+def test_chat(tmp_path: Path) -> None:
+    first = len("<user:hi<")  # the template's turn tokens count as one each
+    second = first + len("assistant:ok") + len("<user:and<")
+    script = script_for(first, b"ok")
+    script[second - 1 :] = script_for(second, b"then")[second - 1 :]
+    path = write_bundle(tmp_path / "model.rondo", script, tokenizer=byte_tokenizer(), template=TEMPLATE)
+    done = run("chat", path, stdin="hi\n\nand\n")
+    assert (done.returncode, done.stdout) == (0, "ok\nthen\n")
+
+
+def test_chat_with_system_message(tmp_path: Path) -> None:
+    path = bundle(tmp_path, len("<system:be kind<user:hi<"), "sure")
+    assert run("chat", path, "--system", "be kind", stdin="hi\n").stdout == "sure\n"
+
+
+def test_chat_without_template(tmp_path: Path) -> None:
+    done = run("chat", bundle(tmp_path, 1, "x", template=None), stdin="hi\n")
+    assert done.returncode == 1
+    assert "no chat template" in done.stderr
+
+
+# Tests that a conversation beyond the context ends with the runtime's message.
+def test_chat_beyond_the_context(tmp_path: Path) -> None:
+    done = run("chat", bundle(tmp_path, 1, "x"), stdin="hi" * 100 + "\n")
+    assert done.returncode == 1
+    assert "--context" in done.stderr
+
+
+def test_inspect(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    done = run("inspect", bundle(tmp_path, 1, "x"), "--html", page)
+    assert done.returncode == 0
+    for words in ("a <script> (script)", "1 layers stored, 1 executed", "per-depth, 1 slots", "visit 0: layers 0", "layer.all"):
+        assert words in done.stdout
+    assert "a &lt;script&gt;" in page.read_text() and "<script>" not in page.read_text()
+    assert "execution 0: layer 0, visit 0, slot 0" in page.read_text()
+
+
+# Tests that a bundle for another machine can be inspected although it cannot run.
+def test_inspect_needs_no_right_machine(tmp_path: Path) -> None:
+    path = bundle(tmp_path, 1, "x", features=1 << 60)
+    assert run("run", path, "-p", "x").returncode == 1
+    assert run("inspect", path).returncode == 0
+
+
+# Tests that compile becomes rondoc: same arguments, same status.
+def test_compile(tmp_path: Path) -> None:
+    tool = tmp_path / "rondoc"
+    tool.write_text('#!/bin/sh\necho "$@"\nexit 7\n')
+    tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
+    done = run("compile", "folder", "-o", "x.rondo", "--help", RONDO_BIN=str(tmp_path))
+    assert (done.returncode, done.stdout) == (7, "folder -o x.rondo --help\n")
+    done = run("compile", "folder", PATH=str(tmp_path))
+    assert (done.returncode, done.stdout) == (7, "folder\n")
+
+
+def test_compile_without_rondoc(tmp_path: Path) -> None:
+    done = run("compile", "folder", RONDO_BIN=str(tmp_path))
+    assert done.returncode == 1
+    assert "rondoc is not in RONDO_BIN" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "chat", "inspect"])
+def test_bad_file(tmp_path: Path, command: str) -> None:
+    (tmp_path / "bad.rondo").write_bytes(b"nothing")
+    for path in (tmp_path / "bad.rondo", tmp_path / "absent.rondo"):
+        done = run(command, path, *(["-p", "x"] if command == "run" else []))
+        assert done.returncode == 1
+        assert done.stderr.startswith("rondo: error: cannot ") and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["bake"], ["run"], ["run", "m"], ["run", "m", "-p", "x", "--top-p", "0"], ["run", "m", "-p", "x", "-n", "0"],
+     ["chat", "m", "--temperature", "-1"], ["inspect", "m", "--what"]],
+)  # fmt: skip
+def test_wrong_use(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert "usage: rondo" in done.stderr
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["chat"], ["inspect"]])
+def test_help(command: list[str]) -> None:
+    done = run(*command, "--help")
+    assert done.returncode == 0 and done.stdout.startswith("usage: rondo")
+
+
+def test_version() -> None:
+    done = run("--version")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"rondo {rondo.__version__}") and "ABI 1" in done.stdout and "this machine" in done.stdout
