@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -52,3 +53,22 @@ def case(request: pytest.FixtureRequest) -> Path:
 def llama_case() -> Path:
     """One llama case: grouped-query attention, untied."""
     return ORACLES / "llama" / "gqa4_v5config"
+
+
+@pytest.fixture(scope="session")
+def bundles() -> dict[Path, Path]:
+    """Bundles compiled so far, by case."""
+    return {}
+
+
+@pytest.fixture
+def compiled(case: Path, bundles: dict[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The case as an exact CPU bundle; skips where the compiler is not built."""
+    rondoc = tools_folder() / "rondoc"
+    if not rondoc.exists():
+        pytest.skip(f"{rondoc} is not built")
+    if case not in bundles:
+        bundle = tmp_path_factory.mktemp(case.name) / "model.rondo"
+        subprocess.run([rondoc, case, "--exact", "-o", bundle], check=True)
+        bundles[case] = bundle
+    return bundles[case]
