@@ -13,8 +13,6 @@ config.test_source_root = os.path.dirname(os.path.abspath(__file__))
 
 config.environment["PATH"] = os.pathsep.join(
     [config.rondo_tools_dir, config.llvm_tools_dir, os.environ.get("PATH", "")])
-# A traceback of a failed diagnostic is more useful than an opaque status.
-config.environment["FILECHECK_OPTS"] = "--dump-input-filter=all"
 
 config.substitutions.append(("%python", config.python_executable))
 config.substitutions.append(("%rondo_source", config.rondo_source_dir))

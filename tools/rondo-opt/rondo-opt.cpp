@@ -11,6 +11,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "rondo/Dialect/Rondo/IR/Rondo.h"
+#include "rondo/Dialect/Rondo/Transforms/Passes.h"
 
 #include "mlir/InitAllDialects.h"
 #include "mlir/InitAllExtensions.h"
@@ -19,6 +20,7 @@
 
 int main(int argc, char **argv) {
   mlir::registerAllPasses();
+  rondo::registerRondoPasses();
 
   mlir::DialectRegistry registry;
   mlir::registerAllDialects(registry);

@@ -1,4 +1,4 @@
-//===- RondoBase.td - the rondo dialect, its types and enums ---------------===//
+//===- RondoBase.td - the rondo dialect, its types and enums --------------===//
 //
 // Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception

@@ -1,4 +1,4 @@
-//===- RondoLayerOps.td - linear, norm, rope, attention, KV state -----------===//
+//===- RondoLayerOps.td - linear, norm, rope, attention, KV state ---------===//
 //
 // Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception

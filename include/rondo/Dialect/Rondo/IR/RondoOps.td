@@ -1,4 +1,4 @@
-//===- RondoOps.td - the rondo dialect, all operations ----------------------===//
+//===- RondoOps.td - the rondo dialect, all operations --------------------===//
 //
 // Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception

@@ -1,4 +1,4 @@
-//===- RondoStructureOps.td - parameters, blocks, loops ---------------------===//
+//===- RondoStructureOps.td - parameters, blocks, loops -------------------===//
 //
 // Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception

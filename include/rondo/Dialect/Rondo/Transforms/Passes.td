@@ -1,4 +1,4 @@
-//===- Passes.td - passes on the rondo dialect -----------------------------===//
+//===- Passes.td - passes on the rondo dialect ----------------------------===//
 //
 // Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -8,5 +8,171 @@
 #define RONDO_DIALECT_RONDO_TRANSFORMS_PASSES
 
 include "mlir/Pass/PassBase.td"
+
+// Examples show the operations that matter; `...` stands for the rest.
+
+def VerifyKVPolicyPass : Pass<"rondo-verify-kv-policy", "::mlir::ModuleOp"> {
+  let summary = "check the schedule's use of KV slots against the declared policy";
+  let description = [{
+    Which execution writes and reads which KV slot is a trained property of a
+    checkpoint. This pass flattens the schedule of `@model` and compares it with
+    `rondo.kv_policy`:
+
+    - a slot is appended once, before it is read;
+    - `per-depth`, and `last-exited`, which equals it where the depth is fixed: an
+      execution reads no version that another visit of its own weights appended
+      (reading another layer's version is cross-layer sharing, and legal);
+    - `first-step`: only the first visit of a layer appends, later visits read it;
+    - every slot up to the largest has an owner.
+
+    The policy is one of `rondo.trained_kv`, unless `rondo.force_kv_policy` is set.
+
+    Requires: phase `rondo`.
+    Guarantees: read-only; emits an error for the first rule that is broken.
+    Does nothing when: there is no `@model`, or no execution owns a slot.
+
+    Example:
+    ```
+    module attributes {rondo.kv_policy = "per-depth", rondo.trained_kv = ["per-depth"]} {
+      ...
+      %y = rondo.loop %d to 2 carries(%h = %x) : tensor<?x64xf32> {
+        %z = rondo.apply @b(%h) at(%d) layer(0) side(d0) slot(0) ...
+
+    error: 'rondo.append' op expected KV policy 'per-depth' to append a slot once,
+           got slot 0 in execution 1 after execution 0
+    ```
+  }];
+}
+
+def RerollLayersPass : Pass<"rondo-reroll-layers", "::mlir::ModuleOp"> {
+  let summary = "turn repeated executions back into loops over shared weights";
+  let description = [{
+    An unrolled checkpoint lists the same tensors several times, and its model
+    function spells out every visit. Two steps make the recurrence visible:
+
+    1. Stacked parameters that list keys more than once keep each entry once; the
+       `layer` maps of executions are composed with the map from old to new
+       entries. All stacked parameters of a block have to repeat alike.
+    2. Windows of operations of a function that repeat, but for layers, side
+       indices and slots that grow by a constant, become a `rondo.loop`. Windows
+       that revisit the same layers come first and form the outer loops (the
+       recurrence); then windows over neighbouring layers form inner loops.
+
+    Requires: phase `rondo`.
+    Guarantees: the same schedule of weights, and the same slots.
+    Does nothing when: no window repeats, or values flow between windows in a way
+    that carried values cannot express; parameters that repeat unlike each other
+    stay, with a remark.
+
+    Example:
+    ```
+    rondo.param @w layers(4) : ... from ["0", "1", "0", "1"]
+    %a = rondo.apply @b(%x) layer(0) side(0) slot(0) ...
+    %b = rondo.apply @b(%a) layer(1) side(0) slot(1) ...
+    %c = rondo.apply @b(%b) layer(2) side(0) slot(2) ...
+    %d = rondo.apply @b(%c) layer(3) side(0) slot(3) ...
+    ==>
+    rondo.param @w layers(2) : ... from ["0", "1"]
+    %d = rondo.loop %i to 2 carries(%h = %x) ... {
+      %e = rondo.loop %j to 2 carries(%g = %h) ... {
+        %f = rondo.apply @b(%g) at(%i, %j) layer(d1) side(0) slot(d0 * 2 + d1) ...
+    ```
+  }];
+  let dependentDialects = ["::rondo::RondoDialect"];
+  let statistics = [
+    Statistic<"numEntries", "num-entries", "repeated entries of parameters removed">,
+    Statistic<"numLoops", "num-loops", "loops formed">];
+}
+
+def HoistDepthInvariantsPass : Pass<"rondo-hoist-depth-invariants", "::mlir::ModuleOp"> {
+  let summary = "move work that does not change with depth out of loops";
+  let description = [{
+    What a model injects at every step (an embedding, a projection of the prompt)
+    often does not depend on the step. A carried value that every iteration
+    passes on unchanged is no state either: its readers take the initial value,
+    which can make more operations invariant.
+
+    Requires: phase `rondo`.
+    Guarantees: the same values; an operation that has effects stays.
+    Does nothing when: every operation of a loop reads carried values or the
+    induction value, or has effects.
+
+    Example:
+    ```
+    %y:2 = rondo.loop %d to 4 carries(%h = %x, %e = %x) ... {
+      %n = rondo.norm rms %e, @w eps 1.0e-5 ...
+      ...
+      rondo.yield %z, %e ...
+    }
+    ==>
+    %n = rondo.norm rms %x, @w eps 1.0e-5 ...
+    %y = rondo.loop %d to 4 carries(%h = %x) ... {
+      ...
+      rondo.yield %z ...
+    }
+    ```
+  }];
+  let statistics = [
+    Statistic<"numHoisted", "num-hoisted", "operations moved out of a loop">,
+    Statistic<"numElided", "num-elided", "carried values that were not state">];
+}
+
+def SelectArithmeticPass : Pass<"rondo-select-arithmetic", "::mlir::ModuleOp"> {
+  let summary = "decide how the products of each linear are formed";
+  let description = [{
+    Writes `arithmetic` on every `rondo.linear` that lacks it, from `arithmetic`
+    of `rondo.options`: `exact` gives `exact`; `fast`, the default, gives
+    `bf16_dot` for bf16 weights, `int8_dynamic` for block types and `exact` for
+    f32 and f16.
+
+    Requires: phase `rondo`, before `rondo-fuse-projections`: the weights of one
+    linear share a mode, so those of unlike storage in one linear are an error
+    under `fast`.
+    Guarantees: every `rondo.linear` has a mode.
+    Does nothing when: a mode is there.
+
+    Example:
+    ```
+    %g = rondo.linear %x, [@g] ...  ==>  %g = rondo.linear %x, [@g] arithmetic(bf16_dot) ...
+    ```
+  }];
+}
+
+def FuseProjectionsPass : Pass<"rondo-fuse-projections", "::mlir::ModuleOp"> {
+  let summary = "merge linears of the same rows into one pass over them";
+  let description = [{
+    Projections of the same rows (query, key, value; gate, up) become one
+    `rondo.linear` of several weights, in program order, at the place of the
+    first.
+
+    Requires: phase `rondo`, after `rondo-select-arithmetic`.
+    Guarantees: the same values; weights of one linear have one arithmetic mode
+    and one storage type.
+    Does nothing when: linears differ in mode or storage type, with a remark, or
+    stand in different blocks of code.
+
+    Example:
+    ```
+    %q = rondo.linear %x, [@q] ...  ==>  %q, %k = rondo.linear %x, [@q, @k] ...
+    %k = rondo.linear %x, [@k] ...
+    ```
+  }];
+  let statistics = [Statistic<"numFused", "num-fused", "linears merged into another">];
+}
+
+def StripTracePass : Pass<"rondo-strip-trace", "::mlir::ModuleOp"> {
+  let summary = "remove trace points";
+  let description = [{
+    Requires: phase `rondo`.
+    Guarantees: no `rondo.trace` is left; the values of the model do not change.
+    Does nothing when: `trace` of `rondo.options` is true.
+
+    Example:
+    ```
+    rondo.trace "hidden" %x ...  ==>
+    ```
+  }];
+  let statistics = [Statistic<"numStripped", "num-stripped", "trace points removed">];
+}
 
 #endif // RONDO_DIALECT_RONDO_TRANSFORMS_PASSES

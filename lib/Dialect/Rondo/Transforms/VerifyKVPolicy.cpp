@@ -1,0 +1,347 @@
+//===- VerifyKVPolicy.cpp - the schedule keeps the declared KV policy -----===//
+//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// A wrong KV slot does not crash, it degrades the text: so the accesses of the
+// whole schedule are replayed once, slot by slot, at compile time.
+//
+//   execution 0: append slot 0, attend slot 0
+//   execution 1: append slot 0  <- error under 'per-depth': slot 0 was appended
+//
+//===----------------------------------------------------------------------===//
+
+#include "rondo/Dialect/Rondo/Analysis/ScheduleAnalysis.h"
+#include "rondo/Dialect/Rondo/IR/DepthMaps.h"
+#include "rondo/Dialect/Rondo/IR/RondoModuleAttrs.h"
+#include "rondo/Dialect/Rondo/Transforms/Passes.h"
+#include "rondo/Dialect/Rondo/Transforms/Remarks.h"
+#include "rondo/Dialect/Rondo/Transforms/Transforms.h"
+
+#include "llvm/ADT/DenseSet.h"
+
+#define DEBUG_TYPE "rondo-verify-kv-policy"
+
+using namespace mlir;
+using namespace rondo;
+
+namespace rondo {
+#define GEN_PASS_DEF_VERIFYKVPOLICYPASS
+#include "rondo/Dialect/Rondo/Transforms/Passes.h.inc"
+} // namespace rondo
+
+//===----------------------------------------------------------------------===//
+// The policy by name
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// The policies that a schedule of fixed depth can keep.
+enum class Policy { PerDepth, FirstStep };
+} // namespace
+
+/// The policy called `name`. Where no row exits early, `last-exited` reads the
+/// same versions as `per-depth`.
+static std::optional<Policy> getPolicy(StringRef name) {
+  if (name == "per-depth" || name == "last-exited")
+    return Policy::PerDepth;
+  if (name == "first-step")
+    return Policy::FirstStep;
+  return std::nullopt;
+}
+
+/// Checks that the checkpoint of `module` is trained for `policy`, unless
+/// forced.
+static LogicalResult verifyTrained(ModuleOp module, StringAttr policy) {
+  if (module->hasAttr(kForceKVPolicyAttr))
+    return success();
+  auto trained = module->getAttrOfType<ArrayAttr>(kTrainedKVAttr);
+  for (Attribute name : trained ? trained.getValue() : ArrayRef<Attribute>())
+    if (getPolicy(cast<StringAttr>(name)) == getPolicy(policy))
+      return success();
+  InFlightDiagnostic diag =
+      module.emitOpError("expected a KV policy that the checkpoint is trained "
+                         "for, got ")
+      << policy;
+  if (trained)
+    diag.attachNote() << "trained for " << trained;
+  diag.attachNote() << "set '" << kForceKVPolicyAttr << "' to run it all the "
+                    << "same";
+  return diag;
+}
+
+//===----------------------------------------------------------------------===//
+// Replay of the schedule
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// An `append` or `attend` of a block.
+struct CacheAccess {
+  Operation *op;
+  int64_t cache;
+  bool isAppend;
+};
+
+/// What the executions of a block have in common.
+struct BlockFacts {
+  /// In program order; those of a loop inside the block twice.
+  SmallVector<CacheAccess> accesses;
+  /// Weights of linears, which tell one layer from another.
+  SmallVector<ParamOp> weights;
+  int64_t caches = 0;
+};
+
+/// An entry of a parameter.
+using WeightEntry = std::pair<Operation *, int64_t>;
+
+/// Replays one schedule against one policy.
+class PolicyVerifier {
+public:
+  PolicyVerifier(StringAttr name, Policy policy,
+                 ArrayRef<Execution> executions);
+
+  /// Replays all executions.
+  LogicalResult verify();
+
+  /// Checks that slots 0 to the largest are owned.
+  LogicalResult verifySlots(func::FuncOp model);
+
+  int64_t getSlotCount() const { return slotCount; }
+
+private:
+  const BlockFacts &getFacts(ApplyOp op) const {
+    return facts.find(op.getBlockAttr())->second;
+  }
+  LogicalResult verifyExecution(int64_t number);
+  LogicalResult verifyAppend(const CacheAccess &access, int64_t number);
+  LogicalResult verifyAttend(const CacheAccess &access, int64_t number);
+
+  /// The weights that execution `number` uses.
+  DenseSet<WeightEntry> getWeights(int64_t number);
+  /// Whether two executions visit the same layer.
+  bool sharesWeights(int64_t first, int64_t second);
+  /// The first execution that visits the layer of execution `number`.
+  int64_t getFirstVisit(int64_t number);
+
+  int64_t getSlot(const CacheAccess &access, int64_t number) const {
+    return executions[number].slot + access.cache;
+  }
+
+  StringAttr name;
+  Policy policy;
+  ArrayRef<Execution> executions;
+  DenseMap<Attribute, BlockFacts> facts;
+  /// The execution that appended a slot.
+  DenseMap<int64_t, int64_t> writers;
+  /// Slots that an execution owns, used or not.
+  DenseSet<int64_t> owned;
+  int64_t slotCount = 0;
+};
+} // namespace
+
+/// Whether `op` runs more than once in one execution of its block.
+static bool isRepeated(Operation *op) {
+  for (auto loop = op->getParentOfType<LoopOp>(); loop;
+       loop = loop->getParentOfType<LoopOp>())
+    if (loop.getCount() > 1)
+      return true;
+  return false;
+}
+
+static SmallVector<CacheAccess> collectAccesses(BlockOp block) {
+  SmallVector<CacheAccess> accesses;
+  block.walk([&](Operation *op) {
+    std::optional<CacheAccess> access;
+    if (auto append = dyn_cast<AppendOp>(op))
+      access = CacheAccess{op, int64_t(append.getCache()), /*isAppend=*/true};
+    else if (auto attend = dyn_cast<AttendOp>(op))
+      access = CacheAccess{op, int64_t(attend.getCache()), /*isAppend=*/false};
+    if (access)
+      accesses.append(isRepeated(op) ? 2 : 1, *access);
+  });
+  return accesses;
+}
+
+static BlockFacts collectFacts(BlockOp block, SymbolTableCollection &symbols) {
+  BlockFacts facts;
+  facts.accesses = collectAccesses(block);
+  facts.caches = block.getCaches();
+  block.walk([&](LinearOp linear) {
+    for (auto weight : linear.getWeights().getAsRange<FlatSymbolRefAttr>())
+      facts.weights.push_back(
+          symbols.lookupNearestSymbolFrom<ParamOp>(linear, weight));
+  });
+  return facts;
+}
+
+PolicyVerifier::PolicyVerifier(StringAttr name, Policy policy,
+                               ArrayRef<Execution> executions)
+    : name(name), policy(policy), executions(executions) {
+  SymbolTableCollection symbols;
+  for (Execution execution : executions) {
+    FlatSymbolRefAttr block = execution.op.getBlockAttr();
+    if (!facts.contains(block))
+      facts[block] = collectFacts(
+          symbols.lookupNearestSymbolFrom<BlockOp>(execution.op, block),
+          symbols);
+  }
+}
+
+DenseSet<WeightEntry> PolicyVerifier::getWeights(int64_t number) {
+  Execution execution = executions[number];
+  DenseSet<WeightEntry> entries;
+  for (ParamOp param : getFacts(execution.op).weights)
+    entries.insert({param, param.getLayers() ? execution.layer : 0});
+  return entries;
+}
+
+bool PolicyVerifier::sharesWeights(int64_t first, int64_t second) {
+  DenseSet<WeightEntry> entries = getWeights(first);
+  return llvm::any_of(getWeights(second), [&](const WeightEntry &entry) {
+    return entries.contains(entry);
+  });
+}
+
+int64_t PolicyVerifier::getFirstVisit(int64_t number) {
+  for (int64_t first = 0; first < number; ++first)
+    if (sharesWeights(first, number))
+      return first;
+  return number;
+}
+
+LogicalResult PolicyVerifier::verifyAppend(const CacheAccess &access,
+                                           int64_t number) {
+  int64_t slot = getSlot(access, number);
+  auto [writer, isNew] = writers.try_emplace(slot, number);
+  Execution execution = executions[number];
+  if (!isNew) {
+    InFlightDiagnostic diag = access.op->emitOpError("expected KV policy ")
+                              << name << " to append a slot once, got slot "
+                              << slot << " in execution " << number
+                              << " after execution " << writer->second;
+    diag.attachNote(execution.op.getLoc()) << "executed here";
+    return diag;
+  }
+  if (policy != Policy::FirstStep)
+    return success();
+  int64_t first = getFirstVisit(number);
+  if (first == number)
+    return success();
+  InFlightDiagnostic diag = access.op->emitOpError("expected KV policy ")
+                            << name << " to append at the first visit of a "
+                            << "layer only, got execution " << number
+                            << " after execution " << first;
+  diag.attachNote(execution.op.getLoc()) << "executed here";
+  return diag;
+}
+
+LogicalResult PolicyVerifier::verifyAttend(const CacheAccess &access,
+                                           int64_t number) {
+  int64_t slot = getSlot(access, number);
+  Execution execution = executions[number];
+  auto writer = writers.find(slot);
+  if (writer == writers.end()) {
+    InFlightDiagnostic diag =
+        access.op->emitOpError("expected a slot that the same or an earlier "
+                               "execution appended, got slot ")
+        << slot << " in execution " << number;
+    diag.attachNote(execution.op.getLoc()) << "executed here";
+    return diag;
+  }
+  if (policy != Policy::PerDepth || writer->second == number ||
+      !sharesWeights(writer->second, number))
+    return success();
+  InFlightDiagnostic diag = access.op->emitOpError("expected KV policy ")
+                            << name << " to read the version of its own depth, "
+                            << "got slot " << slot << " of execution "
+                            << writer->second << " in execution " << number;
+  diag.attachNote(execution.op.getLoc()) << "executed here";
+  diag.attachNote() << "KV policy 'first-step' lets later visits of a layer "
+                    << "read the first";
+  return diag;
+}
+
+LogicalResult PolicyVerifier::verifyExecution(int64_t number) {
+  Execution execution = executions[number];
+  const BlockFacts &block = getFacts(execution.op);
+  for (int64_t cache = 0; cache < block.caches; ++cache)
+    owned.insert(execution.slot + cache);
+  slotCount = std::max(slotCount,
+                       block.caches == 0 ? 0 : execution.slot + block.caches);
+  for (const CacheAccess &access : block.accesses)
+    if (failed(access.isAppend ? verifyAppend(access, number)
+                               : verifyAttend(access, number)))
+      return failure();
+  return success();
+}
+
+LogicalResult PolicyVerifier::verify() {
+  for (int64_t number = 0, e = executions.size(); number < e; ++number)
+    if (failed(verifyExecution(number)))
+      return failure();
+  return success();
+}
+
+LogicalResult PolicyVerifier::verifySlots(func::FuncOp model) {
+  for (int64_t slot = 0; slot < slotCount; ++slot)
+    if (!owned.contains(slot))
+      return model.emitOpError("expected an execution to own each of ")
+             << slotCount << " slots, got none for slot " << slot;
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// The transform and its pass
+//===----------------------------------------------------------------------===//
+
+/// Whether an execution of `executions` owns a slot.
+static bool ownsSlots(ArrayRef<Execution> executions,
+                      SymbolTableCollection &symbols) {
+  return llvm::any_of(executions, [&](Execution execution) {
+    return symbols
+               .lookupNearestSymbolFrom<BlockOp>(execution.op,
+                                                 execution.op.getBlockAttr())
+               .getCaches() != 0;
+  });
+}
+
+LogicalResult rondo::verifyKVPolicy(func::FuncOp model) {
+  FailureOr<SmallVector<Execution>> executions = flattenSchedule(model);
+  if (failed(executions))
+    return failure();
+  SymbolTableCollection symbols;
+  if (!ownsSlots(*executions, symbols))
+    return success();
+
+  auto module = model->getParentOfType<ModuleOp>();
+  auto name = module->getAttrOfType<StringAttr>(kKVPolicyAttr);
+  if (!name)
+    return module.emitOpError("expected attribute '")
+           << kKVPolicyAttr << "' of a model with KV slots";
+  std::optional<Policy> policy = getPolicy(name);
+  if (!policy)
+    return module.emitOpError("expected KV policy 'per-depth', 'last-exited' "
+                              "or 'first-step', got ")
+           << name;
+  PolicyVerifier verifier(name, *policy, *executions);
+  if (failed(verifyTrained(module, name)) || failed(verifier.verify()) ||
+      failed(verifier.verifySlots(model)))
+    return failure();
+  remarkFound(model, DEBUG_TYPE,
+              "KV policy '{0}' holds for {1} executions on {2} slots",
+              name.getValue(), executions->size(), verifier.getSlotCount());
+  return success();
+}
+
+namespace {
+struct VerifyKVPolicyPass
+    : rondo::impl::VerifyKVPolicyPassBase<VerifyKVPolicyPass> {
+  void runOnOperation() override {
+    auto model = getOperation().lookupSymbol<func::FuncOp>("model");
+    if (model && failed(verifyKVPolicy(model)))
+      signalPassFailure();
+    markAllAnalysesPreserved();
+  }
+};
+} // namespace
