@@ -44,7 +44,7 @@ TOOL_SECONDS = 600
 Tensors = Mapping[str, np.ndarray]
 
 
-class Mismatch(Exception):
+class MismatchError(Exception):
     """A case does not give what it must; the message says which part and by how much."""
 
 
@@ -72,10 +72,10 @@ class Tools:
                 [str(self.folder / tool), *arguments], capture_output=True, text=True, timeout=TOOL_SECONDS
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise Mismatch(f"cannot run {tool}: {error}") from error
+            raise MismatchError(f"cannot run {tool}: {error}") from error
         if done.returncode:
             last = (done.stderr or done.stdout).strip().splitlines()[-3:]
-            raise Mismatch(f"{tool} exited with status {done.returncode}: {' | '.join(last)}")
+            raise MismatchError(f"{tool} exited with status {done.returncode}: {' | '.join(last)}")
         return done.stdout
 
 
@@ -91,7 +91,7 @@ def main() -> int:
                 note = check_case(case, tools, work, frozenset(options.without))
             print(f"ok    {name}: {note}", flush=True)
             passed += 1
-        except (Mismatch, OSError, ValueError, KeyError) as error:
+        except (MismatchError, OSError, ValueError, KeyError) as error:
             print(f"FAIL  {name}: {error}", flush=True)
     print(f"{passed} passed, {len(found) - passed} failed")
     return 0 if found and passed == len(found) else 1
@@ -103,7 +103,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--target", default="cpu", help="as rondoc takes it")
     parser.add_argument("--device", default="", help="as rondo-run takes it")
     parser.add_argument("--rondoc", action="append", default=[], metavar="OPTION", help="one more option for rondoc")
-    parser.add_argument("--without", action="append", default=[], metavar="KIND", help="kind of tensor that may be absent")
+    parser.add_argument(
+        "--without", action="append", default=[], metavar="KIND", help="kind of tensor that may be absent"
+    )
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep bundles and outputs there")
     parser.add_argument("cases", nargs="*", type=Path, help="default: test/oracles")
     return parser
@@ -130,7 +132,7 @@ def work_folder(keep: Path | None, name: str) -> Iterator[Path]:
 
 
 def check_case(case: Path, tools: Tools, work: Path, may_be_absent: frozenset[str]) -> str:
-    """Everything that is demanded of one case; returns a summary, raises Mismatch."""
+    """Everything that is demanded of one case; returns a summary, raises MismatchError."""
     tolerance = float(read_json(case / "tolerance.json")["fair_tolerance"])
     tools.compile(case, work / "model.rondo")
     tools.compile(case, work / "traced.rondo", "--trace-points")
@@ -139,7 +141,9 @@ def check_case(case: Path, tools: Tools, work: Path, may_be_absent: frozenset[st
     tools.run(work / "traced.rondo", *inputs, f"--logits={work / 'traced-logits'}", f"--trace={work / 'trace'}")
     outputs = load_file(work / "logits")
     check_same_bits(outputs, load_file(work / "traced-logits"))
-    note = check_tensors(load_file(case / "expected.safetensors"), outputs | load_file(work / "trace"), tolerance, may_be_absent)
+    note = check_tensors(
+        load_file(case / "expected.safetensors"), outputs | load_file(work / "trace"), tolerance, may_be_absent
+    )
     if (case / "greedy.json").exists():
         note += "; " + check_greedy(case, tools, work, tolerance)
     return note
@@ -154,10 +158,10 @@ def input_options(case: Path, prompts: Path) -> list[str]:
 def check_same_bits(plain: Tensors, traced: Tensors) -> None:
     """Trace points must not change what comes out."""
     if plain.keys() != traced.keys():
-        raise Mismatch(f"with trace points other outputs come out: {sorted(plain.keys() ^ traced.keys())}")
+        raise MismatchError(f"with trace points other outputs come out: {sorted(plain.keys() ^ traced.keys())}")
     for name, value in plain.items():
         if value.dtype != traced[name].dtype or value.tobytes() != traced[name].tobytes():
-            raise Mismatch(f"{name} has other bits in the bundle with trace points")
+            raise MismatchError(f"{name} has other bits in the bundle with trace points")
 
 
 def check_tensors(expected: Tensors, got: Tensors, tolerance: float, may_be_absent: frozenset[str]) -> str:
@@ -165,12 +169,12 @@ def check_tensors(expected: Tensors, got: Tensors, tolerance: float, may_be_abse
     common = [name for name in expected if name in got]
     absent = [name for name in expected if name not in got and kind(name) in OUTPUT_KINDS]
     if absent:
-        raise Mismatch(f"no tensor {absent[0]} came out")
+        raise MismatchError(f"no tensor {absent[0]} came out")
     worst = max((difference(name, expected[name], got[name], tolerance) for name in common), default=0.0)
     needed = {kind(name) for name in expected} & RECURSION_KINDS - may_be_absent
     missing = sorted(needed - {kind(name) for name in common})
     if missing or not common:
-        raise Mismatch(f"nothing came out to compare {', '.join(missing) or 'at all'} with")
+        raise MismatchError(f"nothing came out to compare {', '.join(missing) or 'at all'} with")
     return f"{len(common)} of {len(expected)} tensors, worst {worst:.2g} of {tolerance:.2g}"
 
 
@@ -180,16 +184,16 @@ def kind(name: str) -> str:
 
 
 def difference(name: str, want: np.ndarray, got: np.ndarray, tolerance: float) -> float:
-    """Largest absolute difference; Mismatch if shapes differ, if it is beyond the tolerance, or NaN."""
+    """Largest absolute difference; MismatchError if shapes differ, if it is beyond the tolerance, or NaN."""
     if got.shape != want.shape:
-        raise Mismatch(f"{name} has shape {list(got.shape)}, expected {list(want.shape)}")
+        raise MismatchError(f"{name} has shape {list(got.shape)}, expected {list(want.shape)}")
     if want.dtype.kind not in "f" and not np.array_equal(got, want):
-        raise Mismatch(f"{name}: {np.count_nonzero(got != want)} of {want.size} integers differ")
+        raise MismatchError(f"{name}: {np.count_nonzero(got != want)} of {want.size} integers differ")
     distance = np.abs(got.astype(np.float64) - want.astype(np.float64))
     within = distance <= tolerance  # false for NaN
     if not np.all(within):
         place = np.unravel_index(int(np.argmin(within)), want.shape)
-        raise Mismatch(
+        raise MismatchError(
             f"{name} at {[int(i) for i in place]} is {got[place]:.6g}, expected {want[place]:.6g}; "
             f"{np.count_nonzero(~within)} of {want.size} beyond the tolerance of {tolerance:.2g}"
         )
@@ -213,7 +217,7 @@ def check_greedy(case: Path, tools: Tools, work: Path, tolerance: float) -> str:
         if result["tokens"] in accepted:
             continue
         if smallest_gap(run) >= NEAR_TIE_TOLERANCES * tolerance:
-            raise Mismatch(f"greedy run {number} gave {result['tokens']}, expected {accepted[0]}")
+            raise MismatchError(f"greedy run {number} gave {result['tokens']}, expected {accepted[0]}")
         undecided += 1
     note = f"{len(recorded['runs'])} greedy runs"
     return f"{note}, {undecided} of them undecided" if undecided else note
@@ -226,8 +230,9 @@ def greedy_inputs(case: Path, recorded: Mapping[str, Any]) -> dict[str, Any]:
     if "num_steps" in inputs:
         prompts["num_steps"] = [max(inputs["num_steps"])]
     if "prefix_lengths" in inputs:
-        lengths = map(len, prompts["sequences"])
-        prompts["prefix_lengths"] = [min(pair) for pair in zip(inputs["prefix_lengths"], lengths)]
+        lengths = [len(prompt) for prompt in prompts["sequences"]]
+        pairs = zip(inputs["prefix_lengths"], lengths, strict=False)  # the first sequences are the greedy runs'
+        prompts["prefix_lengths"] = [min(pair) for pair in pairs]
     return prompts
 
 

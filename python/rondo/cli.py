@@ -72,7 +72,9 @@ class _Version(argparse.Action):
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-p", "--prompt", required=True, metavar="TEXT", help="text to continue; - reads standard input")
+    parser.add_argument(
+        "-p", "--prompt", required=True, metavar="TEXT", help="text to continue; - reads standard input"
+    )
     _add_generation(parser)
     parser.set_defaults(command=_run)
 
@@ -91,7 +93,9 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
 
 def _add_generation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL.rondo")
-    parser.add_argument("-n", "--max-new-tokens", type=_at_least_one, metavar="N", help="default: 256, or what the context leaves")
+    parser.add_argument(
+        "-n", "--max-new-tokens", type=_at_least_one, metavar="N", help="default: 256, or what the context leaves"
+    )
     parser.add_argument("--temperature", type=_not_negative, default=0.0, metavar="T", help="default 0: greedy")
     parser.add_argument("--top-k", type=_count, default=0, metavar="K", help="draw from the K best; default 0: all")
     parser.add_argument("--top-p", type=_share, default=1.0, metavar="P", help="and from the best whose sum reaches P")

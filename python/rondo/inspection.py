@@ -104,9 +104,7 @@ def _stage_lines(facts: Facts) -> list[str]:
     stages = facts.manifest["stages"]
     lines = ["stage                             runs  bytes a run   kflop a row"]
     for stage in stages:
-        lines.append(
-            f"{stage['name']:32}{stage['executions']:6}{size(stage['bytes']):>13}{stage['flops'] / 1e3:14.1f}"
-        )
+        lines.append(f"{stage['name']:32}{stage['executions']:6}{size(stage['bytes']):>13}{stage['flops'] / 1e3:14.1f}")
     total = sum(stage["executions"] * stage["bytes"] for stage in stages)
     lines.append(f"one decode step reads {size(total)} of weights")
     lines.append(_residency(facts))
@@ -181,7 +179,6 @@ def _drawing(executions: Sequence[Execution]) -> str:
         x, y = _MARGIN + _CELL * index, _CELL * (layers - 1 - run.layer)
         fill = _COLOURS[run.visit % len(_COLOURS)]
         about = f"execution {index}: layer {run.layer}, visit {run.visit}, slot {run.slot}"
-        parts.append(
-            f'<rect x="{x}" y="{y}" width="{_CELL - 2}" height="{_CELL - 2}" fill="{fill}"><title>{about}</title></rect>'
-        )
+        place = f'x="{x}" y="{y}" width="{_CELL - 2}" height="{_CELL - 2}"'
+        parts.append(f'<rect {place} fill="{fill}"><title>{about}</title></rect>')
     return "\n".join([*parts, "</svg>"])

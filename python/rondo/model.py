@@ -35,9 +35,7 @@ class Model:
 
     def __init__(self, bundle: _runtime.Model, threads: int) -> None:
         self._bundle: _runtime.Model | None = bundle
-        self._session: _runtime.Session | None = _runtime.Session(
-            bundle, threads=_unsigned("threads", threads)
-        )
+        self._session: _runtime.Session | None = _runtime.Session(bundle, threads=_unsigned("threads", threads))
         self._schedulers: weakref.WeakSet[_runtime.Scheduler] = weakref.WeakSet()
 
     def logits(self, tokens: Sequence[int] | NDArray[np.integer]) -> NDArray[np.float32]:
@@ -130,7 +128,8 @@ class Model:
         return self._bundle
 
     def _new_scheduler(self) -> _runtime.Scheduler:
-        self._open_bundle()
+        if self._session is None:
+            raise ValueError("the model is closed")
         scheduler = _runtime.Scheduler(self._session)
         self._schedulers.add(scheduler)
         return scheduler

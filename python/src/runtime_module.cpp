@@ -1,11 +1,11 @@
-//===- runtime_module.cpp - Python view of the runtime's C API -------------===//
+//===- runtime_module.cpp - Python view of the runtime's C API ------------===//
 // Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
 // One class per object of runtime.h. Handles are shared: a scheduler keeps its
-// session alive, a session its model, so that Python may drop them in any order.
-// Everything that computes or reads files runs without the GIL and under the
-// session's lock; the GIL is never waited for while that lock is held.
+// session alive, a session its model, so that Python may drop them in any
+// order. Everything that computes or reads files runs without the GIL and under
+// the session's lock; the GIL is never waited for while that lock is held.
 //===----------------------------------------------------------------------===//
 
 #include "rondo_rt/runtime.h"
@@ -36,26 +36,30 @@ namespace {
 
 /// Raises the exception of `rondo.errors` for a status; needs the GIL.
 [[noreturn]] void raise(rondo_rt_status_code code, const char *message) {
-  nb::object error = nb::module_::import_("rondo.errors").attr("from_status")(static_cast<int>(code), message);
-  PyErr_SetObject(reinterpret_cast<PyObject *>(Py_TYPE(error.ptr())), error.ptr());
+  nb::object error = nb::module_::import_("rondo.errors")
+                         .attr("from_status")(static_cast<int>(code), message);
+  PyErr_SetObject(reinterpret_cast<PyObject *>(Py_TYPE(error.ptr())),
+                  error.ptr());
   throw nb::python_error();
 }
 
 struct FreeStatus {
-  void operator()(rondo_rt_status *status) const { rondo_rt_status_free(status); }
+  void operator()(rondo_rt_status *status) const {
+    rondo_rt_status_free(status);
+  }
 };
 using Status = std::unique_ptr<rondo_rt_status, FreeStatus>;
 
 /// Runs `call` without the GIL and raises what it returns.
-template <typename Call>
-void check(Call &&call) {
+template <typename Call> void check(Call &&call) {
   Status status;
   {
     nb::gil_scoped_release unlocked;
     status.reset(call());
   }
   if (status)
-    raise(rondo_rt_status_get_code(status.get()), rondo_rt_status_message(status.get()));
+    raise(rondo_rt_status_get_code(status.get()),
+          rondo_rt_status_message(status.get()));
 }
 
 //===----------------------------------------------------------------------===//
@@ -76,7 +80,9 @@ public:
     handle.reset(model, rondo_rt_model_free);
   }
 
-  const rondo_rt_model_info &info() const { return *rondo_rt_model_get_info(handle.get()); }
+  const rondo_rt_model_info &info() const {
+    return *rondo_rt_model_get_info(handle.get());
+  }
   std::string manifest() const { return rondo_rt_model_manifest(handle.get()); }
   void verify() const {
     check([&] { return rondo_rt_model_verify(handle.get()); });
@@ -101,7 +107,8 @@ public:
 // Session
 //===----------------------------------------------------------------------===//
 
-/// A session with the lock that keeps its users apart, and the model it borrows.
+/// A session with the lock that keeps its users apart, and the model it
+/// borrows.
 struct SessionState {
   explicit SessionState(ModelHandle model) : model(std::move(model)) {}
   SessionState(const SessionState &) = delete;
@@ -121,7 +128,10 @@ public:
     rondo_rt_session_options options{};
     options.threads = threads;
     options.kv_bytes_limit = kvBytesLimit;
-    check([&] { return rondo_rt_session_create(state->model.get(), &options, &state->session); });
+    check([&] {
+      return rondo_rt_session_create(state->model.get(), &options,
+                                     &state->session);
+    });
   }
 
   uint32_t threads() const { return rondo_rt_session_threads(state->session); }
@@ -133,14 +143,17 @@ public:
 // Scheduler
 //===----------------------------------------------------------------------===//
 
-/// Logits of the prompts of requests that asked for them, [positions][vocabulary].
+/// Logits of the prompts of requests that asked for them,
+/// [positions][vocabulary].
 using PromptLogits = std::map<uint32_t, std::vector<float>>;
 
-/// Requests in flight on a session. Freed by `close` or with the last reference.
+/// Requests in flight on a session. Freed by `close` or with the last
+/// reference.
 class Scheduler {
 public:
   explicit Scheduler(const Session &session) : state(session.state) {
-    const rondo_rt_model_info *info = rondo_rt_model_get_info(state->model.get());
+    const rondo_rt_model_info *info =
+        rondo_rt_model_get_info(state->model.get());
     vocabulary = info->vocabulary;
     stride = info->logits_stride;
     rondo_rt_scheduler_options options{};
@@ -156,14 +169,16 @@ public:
   ~Scheduler() { close(); }
 
   void close() {
-    closing = true; // a thread that steps again and again need not hand over the lock for this
+    closing = true; // a thread that steps again and again need not hand over
+                    // the lock for this
     nb::gil_scoped_release unlocked;
     std::lock_guard<std::mutex> guard(state->lock);
     rondo_rt_scheduler_free(std::exchange(scheduler, nullptr));
   }
 
-  uint32_t submit(const std::vector<uint32_t> &tokens, uint32_t newTokens, const std::vector<uint32_t> &stop,
-                  bool allLogits, float temperature, uint32_t topK, float topP, uint64_t seed) {
+  uint32_t submit(const std::vector<uint32_t> &tokens, uint32_t newTokens,
+                  const std::vector<uint32_t> &stop, bool allLogits,
+                  float temperature, uint32_t topK, float topP, uint64_t seed) {
     rondo_rt_request_options options{};
     options.tokens = tokens.data();
     options.token_count = static_cast<uint32_t>(tokens.size());
@@ -174,7 +189,8 @@ public:
     options.sampling = {temperature, topP, topK, seed};
     uint32_t request = 0;
     locked([&] {
-      rondo_rt_status *status = rondo_rt_scheduler_submit(scheduler, &options, &request);
+      rondo_rt_status *status =
+          rondo_rt_scheduler_submit(scheduler, &options, &request);
       if (!status && allLogits)
         promptLogits[request].resize(tokens.size() * vocabulary);
       return status;
@@ -182,20 +198,25 @@ public:
     return request;
   }
 
-  /// Runs one step and returns how many requests are unfinished. A step that could not give any row to them means
-  /// that other schedulers hold all sequences, and only the caller can end those: that is an error, not a wait.
+  /// Runs one step and returns how many requests are unfinished. A step that
+  /// could not give any row to them means that other schedulers hold all
+  /// sequences, and only the caller can end those: that is an error, not a
+  /// wait.
   uint32_t step() {
     uint32_t unfinished = 0;
     bool idle = false;
     locked([&] {
       uint64_t before = rondo_rt_scheduler_timing(scheduler).steps;
       rondo_rt_status *status = rondo_rt_scheduler_step(scheduler, &unfinished);
-      idle = !status && unfinished && rondo_rt_scheduler_timing(scheduler).steps == before;
+      idle = !status && unfinished &&
+             rondo_rt_scheduler_timing(scheduler).steps == before;
       return status;
     });
     if (idle)
-      raise(RONDO_RT_STATUS_EXHAUSTED, "all sequences of the bundle are in use; finish or close other iterators, or "
-                                       "compile with more --sequences");
+      raise(RONDO_RT_STATUS_EXHAUSTED,
+            "all sequences of the bundle are in use; finish or close other "
+            "iterators, or "
+            "compile with more --sequences");
     return unfinished;
   }
 
@@ -204,7 +225,8 @@ public:
     std::vector<uint32_t> found;
     locked([&]() -> rondo_rt_status * {
       uint32_t count = 0;
-      const uint32_t *all = rondo_rt_scheduler_tokens(scheduler, request, &count);
+      const uint32_t *all =
+          rondo_rt_scheduler_tokens(scheduler, request, &count);
       if (begin < count)
         found.assign(all + begin, all + count);
       return nullptr;
@@ -217,7 +239,8 @@ public:
     rondo_rt_status_code code = RONDO_RT_STATUS_OK;
     std::string message;
     locked([&]() -> rondo_rt_status * {
-      if (const rondo_rt_status *fault = rondo_rt_scheduler_request_status(scheduler, request)) {
+      if (const rondo_rt_status *fault =
+              rondo_rt_scheduler_request_status(scheduler, request)) {
         code = rondo_rt_status_get_code(fault);
         message = rondo_rt_status_message(fault);
       }
@@ -234,14 +257,16 @@ public:
       throw nb::value_error("the request did not ask for logits");
     auto *values = new std::vector<float>(std::move(found->second));
     promptLogits.erase(found);
-    nb::capsule owner(values, [](void *data) noexcept { delete static_cast<std::vector<float> *>(data); });
+    nb::capsule owner(values, [](void *data) noexcept {
+      delete static_cast<std::vector<float> *>(data);
+    });
     return {values->data(), {values->size() / vocabulary, vocabulary}, owner};
   }
 
 private:
-  /// Runs `call` under the session's lock and raises what it returns, or that the scheduler is closed.
-  template <typename Call>
-  void locked(Call &&call) {
+  /// Runs `call` under the session's lock and raises what it returns, or that
+  /// the scheduler is closed.
+  template <typename Call> void locked(Call &&call) {
     bool open = true;
     check([&]() -> rondo_rt_status * {
       std::lock_guard<std::mutex> guard(state->lock);
@@ -252,15 +277,18 @@ private:
       throw nb::value_error("the model is closed");
   }
 
-  /// Copies logits of prompt rows. Runs inside a step: no GIL, the session's lock held.
+  /// Copies logits of prompt rows. Runs inside a step: no GIL, the session's
+  /// lock held.
   static void observe(void *user, const rondo_rt_step_view *view) {
     auto *self = static_cast<Scheduler *>(user);
     for (uint32_t output = 0; output < view->output_count; ++output) {
       uint32_t row = view->output_rows[output];
       auto found = self->promptLogits.find(view->requests[row]);
-      size_t begin = static_cast<size_t>(view->rows[row].position) * self->vocabulary;
+      size_t begin =
+          static_cast<size_t>(view->rows[row].position) * self->vocabulary;
       if (found != self->promptLogits.end() && begin < found->second.size())
-        std::copy_n(view->logits + output * self->stride, self->vocabulary, found->second.data() + begin);
+        std::copy_n(view->logits + output * self->stride, self->vocabulary,
+                    found->second.data() + begin);
     }
   }
 
@@ -277,36 +305,51 @@ private:
 NB_MODULE(_runtime, m) {
   m.doc() = "Python view of the runtime's C API; `rondo.load` is the way in.";
   m.def("version", &rondo_rt_version, "Version of the runtime.");
-  m.def("machine_features", &rondo_rt_machine_features, "RONDO_RT_CPU_* bits of this machine.");
-  m.def("machine_feature_name", &rondo_rt_machine_feature_name, nb::arg("bit"), nb::sig("def machine_feature_name(bit: int) -> str | None"),
+  m.def("machine_features", &rondo_rt_machine_features,
+        "RONDO_RT_CPU_* bits of this machine.");
+  m.def("machine_feature_name", &rondo_rt_machine_feature_name, nb::arg("bit"),
+        nb::sig("def machine_feature_name(bit: int) -> str | None"),
         "Name of the lowest feature bit set.");
-  m.def("machine_cache_bytes", &rondo_rt_machine_cache_bytes, "Size of the last-level cache, 0 if unknown.");
+  m.def("machine_cache_bytes", &rondo_rt_machine_cache_bytes,
+        "Size of the last-level cache, 0 if unknown.");
   m.attr("ABI_VERSION") = RONDO_RT_ABI_VERSION;
 
   nb::class_<Model>(m, "Model", "A loaded bundle.")
-      .def(nb::init<const std::string &, bool, uint64_t>(), nb::arg("path"), nb::kw_only(),
-           nb::arg("inspect") = false, nb::arg("weightless_seed") = 0)
+      .def(nb::init<const std::string &, bool, uint64_t>(), nb::arg("path"),
+           nb::kw_only(), nb::arg("inspect") = false,
+           nb::arg("weightless_seed") = 0)
       .def("manifest", &Model::manifest, "The manifest's JSON text.")
-      .def("tensor", &Model::tensor, nb::arg("name"), "Bytes of a tensor of the bundle, None if it has none.")
+      .def("tensor", &Model::tensor, nb::arg("name"),
+           "Bytes of a tensor of the bundle, None if it has none.")
       .def("verify", &Model::verify, "Compare the hash of every weight tensor.")
       .def_prop_ro("stop_tokens", &Model::stopTokens)
-      .def_prop_ro("vocabulary", [](const Model &self) { return self.info().vocabulary; })
-      .def_prop_ro("context", [](const Model &self) { return self.info().context; })
-      .def_prop_ro("sequences", [](const Model &self) { return self.info().sequences; });
+      .def_prop_ro("vocabulary",
+                   [](const Model &self) { return self.info().vocabulary; })
+      .def_prop_ro("context",
+                   [](const Model &self) { return self.info().context; })
+      .def_prop_ro("sequences",
+                   [](const Model &self) { return self.info().sequences; });
 
   nb::class_<Session>(m, "Session", "Memory and threads to run a model.")
-      .def(nb::init<const Model &, uint32_t, uint64_t>(), nb::arg("model"), nb::kw_only(), nb::arg("threads") = 0,
-           nb::arg("kv_bytes_limit") = 0)
+      .def(nb::init<const Model &, uint32_t, uint64_t>(), nb::arg("model"),
+           nb::kw_only(), nb::arg("threads") = 0, nb::arg("kv_bytes_limit") = 0)
       .def_prop_ro("threads", &Session::threads);
 
-  nb::class_<Scheduler>(m, "Scheduler", "Requests in flight on a session.", nb::is_weak_referenceable())
+  nb::class_<Scheduler>(m, "Scheduler", "Requests in flight on a session.",
+                        nb::is_weak_referenceable())
       .def(nb::init<const Session &>(), nb::arg("session"))
-      .def("submit", &Scheduler::submit, nb::arg("tokens"), nb::kw_only(), nb::arg("new_tokens"), nb::arg("stop"),
-           nb::arg("all_logits") = false, nb::arg("temperature") = 0.0f, nb::arg("top_k") = 0,
-           nb::arg("top_p") = 1.0f, nb::arg("seed") = 0, "Queue a request; returns its number.")
-      .def("step", &Scheduler::step, "Run one step; returns how many requests are unfinished.")
-      .def("tokens", &Scheduler::tokens, nb::arg("request"), nb::arg("begin") = 0, "New tokens of a request.")
-      .def("check", &Scheduler::checkRequest, nb::arg("request"), "Raise the fault of a request, if it has one.")
-      .def("take_logits", &Scheduler::takeLogits, nb::arg("request"), "Logits [positions, vocabulary] of a prompt.")
+      .def("submit", &Scheduler::submit, nb::arg("tokens"), nb::kw_only(),
+           nb::arg("new_tokens"), nb::arg("stop"),
+           nb::arg("all_logits") = false, nb::arg("temperature") = 0.0f,
+           nb::arg("top_k") = 0, nb::arg("top_p") = 1.0f, nb::arg("seed") = 0,
+           "Queue a request; returns its number.")
+      .def("step", &Scheduler::step,
+           "Run one step; returns how many requests are unfinished.")
+      .def("tokens", &Scheduler::tokens, nb::arg("request"),
+           nb::arg("begin") = 0, "New tokens of a request.")
+      .def("check", &Scheduler::checkRequest, nb::arg("request"),
+           "Raise the fault of a request, if it has one.")
+      .def("take_logits", &Scheduler::takeLogits, nb::arg("request"),
+           "Logits [positions, vocabulary] of a prompt.")
       .def("close", &Scheduler::close, "End all requests; idempotent.");
 }

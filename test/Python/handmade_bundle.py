@@ -111,7 +111,13 @@ def _compile(folder: Path, script: Sequence[int], settings: dict[str, int]) -> b
         values = settings | {"SCRIPT": ",".join(map(str, script)), "STRIDE": LOGITS_STRIDE, "VOCABULARY": VOCABULARY}
         values["IMAGE_SIZE"] = image.stat().st_size if image.exists() else 0
         options = ["-O1", "-ffreestanding", "-fPIE", "-fno-stack-protector", "-fno-asynchronous-unwind-tables"]
-        options += ["-nostdlib", "-static", "-Wl,--oformat=binary", "-Wl,--build-id=none", f"-Wl,-T,{folder / 'model.ld'}"]
+        options += [
+            "-nostdlib",
+            "-static",
+            "-Wl,--oformat=binary",
+            "-Wl,--build-id=none",
+            f"-Wl,-T,{folder / 'model.ld'}",
+        ]
         options += [f"-I{ROOT / 'runtime' / 'include'}", *(f"-D{name}={value}" for name, value in values.items())]
         subprocess.run([compiler, *options, str(folder / "model.c"), "-o", str(image)], check=True)
     return image.read_bytes()
@@ -135,15 +141,26 @@ def _manifest(entry: int) -> dict[str, Any]:
         "logits_stride": LOGITS_STRIDE,
         "outputs": "logits",
         "kv": {
-            "type": "f32", "slots": 1, "heads": 1, "head_dim": 16, "padded_head_dim": 16, "page_positions": 128,
-            "page_bytes": 16384, "policy": "per-depth", "chunk_invariant": True,
+            "type": "f32",
+            "slots": 1,
+            "heads": 1,
+            "head_dim": 16,
+            "padded_head_dim": 16,
+            "page_positions": 128,
+            "page_bytes": 16384,
+            "policy": "per-depth",
+            "chunk_invariant": True,
         },  # fmt: skip
         "arithmetic": "exact",
         "weights": "f32",
         "stop_tokens": [STOP],
         "schedule": {
-            "executions": 1, "visit_begin": [0, 1], "bodies": [{"name": "layer"}],
-            "blocks": [{"name": "layer", "layers": 1, "visits": 1}], "unique_layers": 1, "executed_layers": 1,
+            "executions": 1,
+            "visit_begin": [0, 1],
+            "bodies": [{"name": "layer"}],
+            "blocks": [{"name": "layer", "layers": 1, "visits": 1}],
+            "unique_layers": 1,
+            "executed_layers": 1,
         },  # fmt: skip
         "entries": dict.fromkeys(("full", "prelude", "depth_step", "coda"), entry),
         "stages": [{"name": "layer.all", "executions": 1, "bytes": 0, "flops": 2000}],

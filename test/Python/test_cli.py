@@ -41,7 +41,9 @@ def test_run(tmp_path: Path) -> None:
     path = bundle(tmp_path, 2, "h\u00e9llo \U0001f389")
     assert run("run", path, "-p", "ab").stdout == "h\u00e9llo \U0001f389\n"
     assert run("run", path, "-p", "-", "-n", "3", stdin="ab").stdout == "h\u00e9\n"
-    assert run("run", path, "-p", "\u00e9", "--temperature", "1", "--top-k", "1", "--seed", "3").stdout.startswith("h\u00e9")
+    assert run("run", path, "-p", "\u00e9", "--temperature", "1", "--top-k", "1", "--seed", "3").stdout.startswith(
+        "h\u00e9"
+    )
 
 
 # Tests that text appears while the model is still running.
@@ -101,7 +103,13 @@ def test_inspect(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     done = run("inspect", bundle(tmp_path, 1, "x"), "--html", page)
     assert done.returncode == 0
-    for words in ("a <script> (script)", "1 layers stored, 1 executed", "per-depth, 1 slots", "visit 0: layers 0", "layer.all"):
+    for words in (
+        "a <script> (script)",
+        "1 layers stored, 1 executed",
+        "per-depth, 1 slots",
+        "visit 0: layers 0",
+        "layer.all",
+    ):
         assert words in done.stdout
     assert "a &lt;script&gt;" in page.read_text() and "<script>" not in page.read_text()
     assert "execution 0: layer 0, visit 0, slot 0" in page.read_text()
@@ -160,4 +168,8 @@ def test_help(command: list[str]) -> None:
 def test_version() -> None:
     done = run("--version")
     assert done.returncode == 0
-    assert done.stdout.startswith(f"rondo {rondo.__version__}") and "ABI 1" in done.stdout and "this machine" in done.stdout
+    assert (
+        done.stdout.startswith(f"rondo {rondo.__version__}")
+        and "ABI 1" in done.stdout
+        and "this machine" in done.stdout
+    )

@@ -44,8 +44,8 @@ def test_interleaved(case: Path, compiled: Path) -> None:
     prompts = [run["prompt"] for run in read(case, "greedy.json")["runs"]]
     with rondo.load(compiled) as model:
         alone = [list(model.generate(prompt, 8, stop=())) for prompt in prompts]
-        together = zip(*(model.generate(prompt, 8, stop=()) for prompt in prompts))
-        assert [list(tokens) for tokens in zip(*together)] == alone
+        together = zip(*(model.generate(prompt, 8, stop=()) for prompt in prompts), strict=True)
+        assert [list(tokens) for tokens in zip(*together, strict=True)] == alone
 
 
 # Tests that what the bundle says of its schedule is what the reference model runs.

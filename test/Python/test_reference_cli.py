@@ -44,7 +44,9 @@ def test_input_at_fault(llama_case: Path, tmp_path: Path, capsys: pytest.Capture
     assert len(errors) == 3 and all(line.startswith("error: ") for line in errors)
 
 
-@pytest.mark.parametrize("arguments", [[], ["m"], ["m", "--tokens=a"], ["m", "--tokens=1", "--loop=1"], ["m", "--tokens=1", "--generate=-1"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["m"], ["m", "--tokens=a"], ["m", "--tokens=1", "--loop=1"], ["m", "--tokens=1", "--generate=-1"]]
+)
 def test_wrong_use(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(arguments)

@@ -34,7 +34,11 @@ def layer_by_definition(folder: Path, x: np.ndarray, index: int) -> np.ndarray:
     """One layer of the checkpoint on x [N, d] in float64, head by head and position by position, from the formulas."""
     config = json.loads((folder / "config.json").read_text())
     prefix = f"model.layers.{index}."
-    w = {k[len(prefix) :]: v.astype(float) for k, v in load_file(folder / "model.safetensors").items() if k.startswith(prefix)}
+    w = {
+        k[len(prefix) :]: v.astype(float)
+        for k, v in load_file(folder / "model.safetensors").items()
+        if k.startswith(prefix)
+    }
     heads, groups, size = config["num_attention_heads"], config["num_key_value_heads"], config["head_dim"]
     scaling = config.get("rope_scaling") or {"factor": 1.0}
 
@@ -138,7 +142,7 @@ def test_loop_equals_copied_layers(llama_case: Path, tmp_path: Path) -> None:
 def test_two_loops() -> None:
     steps = looped(4, [Loop(3, 3, 2), Loop(0, 1, 2)])
     runs = [(step.layer, step.slot) for step in steps if isinstance(step, Run)]
-    assert runs == list(zip([0, 1, 0, 1, 2, 3, 3], range(7)))
+    assert runs == list(zip([0, 1, 0, 1, 2, 3, 3], range(7), strict=True))
     assert [step.number for step in steps if isinstance(step, EndVisit)] == [0, 1, 2, 3]
     assert steps[-1] == Norm()
 
@@ -181,7 +185,9 @@ def test_llama3_as_divisors() -> None:
     kind = np.dtype(np.float64)
     rule = Rope(5e5, "llama3", 8.0, 1.0, 4.0, 32)
     divisors = tuple(Rope(5e5).frequencies(16, kind) / rule.frequencies(16, kind))
-    np.testing.assert_allclose(Rope(5e5, "divisors", divisors=divisors).frequencies(16, kind), rule.frequencies(16, kind))
+    np.testing.assert_allclose(
+        Rope(5e5, "divisors", divisors=divisors).frequencies(16, kind), rule.frequencies(16, kind)
+    )
     assert divisors[0] == pytest.approx(1.0) and divisors[-1] == pytest.approx(8.0)
 
 
@@ -243,7 +249,9 @@ def write_gguf(folder: Path, path: Path, block: gguf.GGMLQuantizationType) -> No
                 head, half = config[heads], values.shape[0] // config[heads] // 2
                 values = values.reshape(head, 2, half, -1).swapaxes(1, 2).reshape(values.shape)
         kind = block if values.ndim == 2 else gguf.GGMLQuantizationType.F32
-        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), gguf.quants.quantize(values, kind), raw_dtype=kind)
+        writer.add_tensor(
+            names.get_name(name, try_suffixes=(".weight",)), gguf.quants.quantize(values, kind), raw_dtype=kind
+        )
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

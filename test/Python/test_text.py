@@ -85,7 +85,9 @@ def test_template_refuses() -> None:
 
 
 # Tests that a template cannot reach into Python or change what it is given.
-@pytest.mark.parametrize("source", ["{{ ''.__class__.__mro__ }}", "{{ messages.append(1) }}", "{% include '/etc/passwd' %}"])
+@pytest.mark.parametrize(
+    "source", ["{{ ''.__class__.__mro__ }}", "{{ messages.append(1) }}", "{% include '/etc/passwd' %}"]
+)
 def test_template_is_confined(source: str) -> None:
     messages = [{"role": "user", "content": "x"}]
     with pytest.raises(TextError):
@@ -93,7 +95,9 @@ def test_template_is_confined(source: str) -> None:
     assert messages == [{"role": "user", "content": "x"}]
 
 
-@pytest.mark.parametrize("source, message", [(None, "no chat template"), (b"{% if %}", "cannot read"), (b"\xff", "cannot read")])
+@pytest.mark.parametrize(
+    "source, message", [(None, "no chat template"), (b"{% if %}", "cannot read"), (b"\xff", "cannot read")]
+)
 def test_bad_template(source: bytes | None, message: str) -> None:
     with pytest.raises(TextError, match=message):
         ChatTemplate(source, tokenizer_from_bytes(byte_tokenizer()), [])

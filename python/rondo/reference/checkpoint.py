@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -129,8 +130,7 @@ def safetensors_readers(path: Path) -> dict[str, Callable[[], Array]]:
         raise CheckpointError(f"{path}: header is not a JSON object")
     header.pop("__metadata__", None)
     return {
-        name: lambda name=name, entry=entry: _decode(f"{path}: '{name}'", entry, data[begin:])
-        for name, entry in header.items()
+        name: functools.partial(_decode, f"{path}: '{name}'", entry, data[begin:]) for name, entry in header.items()
     }
 
 

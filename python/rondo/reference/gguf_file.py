@@ -65,7 +65,9 @@ class _Fields:
         self._path = path
         self.architecture = self.get("general.architecture")
         if self.architecture not in ("llama", "nanbeige"):
-            raise CheckpointError(f"{path}: architecture '{self.architecture}' is not supported; known: llama, nanbeige")
+            raise CheckpointError(
+                f"{path}: architecture '{self.architecture}' is not supported; known: llama, nanbeige"
+            )
 
     def get(self, key: str, default: Any = None) -> Any:
         field = self._fields.get(key)

@@ -60,7 +60,9 @@ class Rope:
             return self._llama3(base)
         if self.kind == "divisors":
             if len(self.divisors) != base.size:
-                raise CheckpointError(f"expected {base.size} rope divisors for head_dim {head_dim}, got {len(self.divisors)}")
+                raise CheckpointError(
+                    f"expected {base.size} rope divisors for head_dim {head_dim}, got {len(self.divisors)}"
+                )
             return base / np.asarray(self.divisors, dtype=dtype)
         raise CheckpointError(f"rope type '{self.kind}' is not supported; known: default, linear, llama3")
 

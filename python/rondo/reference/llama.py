@@ -44,7 +44,12 @@ def build(checkpoint: Checkpoint, dtype: np.dtype, loops: Sequence[Loop] = ()) -
     sizes = shape(config)
     schedule = looped(sizes.layers, loops) if loops else plain(sizes.layers)
     return Decoder(
-        sizes, weights(checkpoint, sizes, dtype), rope(config), need(config, "rms_norm_eps"), schedule, stop_tokens(config)
+        sizes,
+        weights(checkpoint, sizes, dtype),
+        rope(config),
+        need(config, "rms_norm_eps"),
+        schedule,
+        stop_tokens(config),
     )
 
 
@@ -124,9 +129,10 @@ def weights(checkpoint: Checkpoint, sizes: Shape, dtype: np.dtype) -> Weights:
     head = embedding
     if not checkpoint.config.get("tie_word_embeddings", False):
         head = checkpoint.take("lm_head.weight", table, dtype)
-    elif "lm_head.weight" in checkpoint:
-        if not np.array_equal(checkpoint.take("lm_head.weight", table, dtype), embedding):
-            raise CheckpointError("'tie_word_embeddings' is set, but 'lm_head.weight' differs from the embedding")
+    elif "lm_head.weight" in checkpoint and not np.array_equal(
+        checkpoint.take("lm_head.weight", table, dtype), embedding
+    ):
+        raise CheckpointError("'tie_word_embeddings' is set, but 'lm_head.weight' differs from the embedding")
     layers = tuple(_layer(checkpoint, sizes, index, dtype) for index in range(sizes.layers))
     final_norm = checkpoint.take("model.norm.weight", (sizes.hidden,), dtype)
     checkpoint.finish()
