@@ -22,11 +22,33 @@ namespace rondo::rt {
 /// Outputs of one weight panel, lanes of one chunk of a row.
 inline constexpr int64_t kLanes = 32;
 
+/// Up to so many rows every thread prepares all of them for itself instead of
+/// sharing the work and waiting (0.2-0.5 us a row against a barrier).
+inline constexpr int64_t kFewRows = 8;
+
+/// Rows that a contraction takes before their epilogue runs: a multiple of
+/// every register tile (6 and 8), small enough that their outputs stay in L1.
+inline constexpr int64_t kRowBlock = 48;
+
+/// Query rows that attention takes together, for `group` query heads to a KV
+/// head: whole tokens, about kRowBlock rows.
+inline int64_t getQueryBlock(int64_t group) {
+  return group >= kRowBlock ? group : kRowBlock / group * group;
+}
+
 /// `n` rounded up to whole chunks.
-inline int64_t padToLanes(int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
+inline int64_t padToLanes(int64_t n) {
+  return (n + kLanes - 1) / kLanes * kLanes;
+}
 
 /// Bytes of a panel of 32 outputs by `k` inputs.
 int64_t getPanelBytes(PanelFormat format, int64_t k);
+
+/// Bytes of what attention over one KV page leaves for one query: its outputs,
+/// then maximum and sum on a line of their own.
+inline int64_t getPartialBytes(int64_t valueLanes) {
+  return valueLanes * 4 + 64;
+}
 
 /// Bytes of one row of `k` activations in `format`.
 int64_t getRowBytes(RowFormat format, int64_t k);

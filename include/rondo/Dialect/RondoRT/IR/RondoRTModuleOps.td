@@ -92,6 +92,17 @@ def RondoRT_ReturnOp : RondoRT_Op<"return", [
   let builders = [OpBuilder<(ins), [{}]>];
 }
 
+def RondoRT_CopyOp : RondoRT_Op<"copy", [Pure, AllTypesMatch<["input", "result"]>]> {
+  let summary = "the same rows in a state of their own";
+  let description = [{
+    Made when a state would otherwise be overwritten before its last use, for
+    example when two carried values start from one.
+  }];
+  let arguments = (ins AnyRankedTensor:$input);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$input attr-dict `:` type($result)";
+}
+
 def RondoRT_PackedOp : RondoRT_Op<"packed", [Symbol, HasParent<"::mlir::ModuleOp">]> {
   let summary = "matrices packed for one stage";
   let description = [{

@@ -66,6 +66,14 @@ def RondoRT_ReduceOp : RondoRT_Op<"reduce", [
   let assemblyFormat = "`layout` $layout attr-dict-with-keyword $body";
 }
 
+def RondoRT_SumLanesOp : RondoRT_Op<"sum_lanes", [Pure]> {
+  let summary = "sum of the 32 lanes of a chunk";
+  let description = [{Lanes are added by halving (32, 16, ... 1): a fixed order.}];
+  let arguments = (ins RondoRT_Chunk:$value);
+  let results = (outs F32:$result);
+  let assemblyFormat = "$value attr-dict";
+}
+
 def RondoRT_PackOp : RondoRT_Op<"pack", [
     RecursiveMemoryEffects, SingleBlockImplicitTerminator<"YieldOp">]> {
   let summary = "bring a row into the form a contraction reads";
@@ -94,17 +102,19 @@ def RondoRT_TileOp : RondoRT_Op<"tile", [
   let description = [{
     The region takes the unit's number and is executed for every row and each of
     `units`. A unit is `panels` chunks of 32 lanes. Yielded vectors (`panels` of
-    them for each result, in order) are the chunks of the results.
+    them for each result, in order) are the chunks of the results. `scratch` (bytes
+    in the thread's scratch, for the outputs of contractions before the epilogue)
+    is set at phase `buffers`.
 
     Rules:
     - (tile_c1) the region has one block, ended by `rondo_rt.yield`;
     - (tile_c2) it yields `panels` vectors for each result.
   }];
-  let arguments = (ins I64Attr:$units, I64Attr:$panels);
+  let arguments = (ins I64Attr:$units, I64Attr:$panels, OptionalAttr<I64Attr>:$scratch);
   let results = (outs Variadic<AnyRankedTensor>:$results);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
-    `units` `(` $units `)` `panels` `(` $panels `)` (`->` type($results)^)?
+    `units` `(` $units `)` `panels` `(` $panels `)` (`scratch` `(` $scratch^ `)`)? (`->` type($results)^)?
     attr-dict-with-keyword $body
   }];
   let hasVerifier = 1;

@@ -1,0 +1,254 @@
+//===- StageEmitter.cpp - code of one stage -----------------------*- C++ -*
+//-===//
+//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// A stage with contractions, for each thread of the team:
+//
+//   few rows                                 many rows
+//   every thread packs all rows              threads share the rows; barrier
+//   into its own scratch
+//   for each unit of this thread's share of the panels
+//     for each block of kRowBlock rows
+//       contract the block with the unit's panels
+//       for each row of the block: epilogue
+//
+// A stage without contractions divides the rows among the threads.
+//
+//===----------------------------------------------------------------------===//
+#include "BodyEmitter.h"
+
+#include "rondo_rt/abi.h"
+
+using namespace mlir;
+using namespace rondo;
+using namespace rondo::cpu;
+
+namespace {
+class StageEmitter {
+public:
+  StageEmitter(CodeBuilder &code, ModuleFacts &facts, const BodyValues &values,
+               rt::StageOp stage)
+      : code(code), facts(facts), values(values) {
+    for (Operation &op : stage.getBody().front().without_terminator()) {
+      if (auto tile = dyn_cast<rt::TileOp>(op))
+        tiles.push_back(tile);
+      else if (auto packOp = dyn_cast<rt::PackOp>(op))
+        pack = packOp;
+      else
+        statistics.push_back(&op);
+    }
+  }
+
+  void emit() {
+    if (pack)
+      emitContractions();
+    else
+      emitRows();
+  }
+
+private:
+  /// Statistics of one row.
+  void emitStatistics(RowEnvironment &row) {
+    for (Operation *op : statistics)
+      emitChunkOp(code, facts, values, row, op);
+  }
+
+  //===--- Rows only ------------------------------------------------------===//
+
+  void emitRows() {
+    auto [first, end] = emitShare(code, values, values.rows);
+    code.forEach(first, end, 1, [&](Value number) {
+      RowEnvironment row;
+      row.row = number;
+      emitStatistics(row);
+      for (rt::TileOp tile : tiles)
+        code.forEach(tile.getUnits(),
+                     [&](Value unit) { emitTileBody(tile, row, unit); });
+    });
+  }
+
+  void emitTileBody(rt::TileOp tile, RowEnvironment &row, Value unit) {
+    Block &block = tile.getBody().front();
+    row.values.map(block.getArgument(0), unit);
+    emitChunkOps(code, facts, values, row, block);
+  }
+
+  //===--- Prologue -------------------------------------------------------===//
+
+  int64_t getRowBytes() {
+    return rt::getRowBytes(pack.getFormat(), pack.getLayout().getLanes());
+  }
+
+  /// Packs the rows and returns where they are.
+  Value emitPack() {
+    Value few = code.compare(arith::CmpIPredicate::sle, values.rows,
+                             code.i64(rt::kFewRows));
+    auto [shareFirst, shareEnd] = emitShare(code, values, values.rows);
+    Value packed = code.select(
+        few, code.at(values.scratch, static_cast<int64_t>(*pack.getScratch())),
+        code.at(values.arena, static_cast<int64_t>(*pack.getShared())));
+    code.forEach(code.select(few, code.i64(0), shareFirst),
+                 code.select(few, values.rows, shareEnd), 1, [&](Value number) {
+                   RowEnvironment row;
+                   row.row = number;
+                   emitStatistics(row);
+                   packRow(row,
+                           code.at(packed, code.mul(number, getRowBytes())));
+                 });
+    Value many = code.compare(arith::CmpIPredicate::sgt, values.rows,
+                              code.i64(rt::kFewRows));
+    code.ifThen(many, [&] { emitBarrier(code, values); });
+    return packed;
+  }
+
+  void packRow(RowEnvironment &row, Value target) {
+    rt::LayoutAttr layout = pack.getLayout();
+    int64_t chunkBytes = rt::getRowBytes(pack.getFormat(), rt::kLanes);
+    Block &block = pack.getBody().front();
+    code.forEach(layout.getLanes() / rt::kLanes, [&](Value index) {
+      row.values.map(block.getArgument(0), index);
+      Value chunk = emitChunkOps(code, facts, values, row, block).front();
+      if (layout.getLanes() != layout.getWidth())
+        chunk = code.zeroFrom(chunk, code.mul(index, rt::kLanes),
+                              layout.getWidth());
+      storeChunk(chunk, code.at(target, code.mul(index, chunkBytes)));
+    });
+  }
+
+  void storeChunk(Value chunk, Value target) {
+    switch (pack.getFormat()) {
+    case rt::RowFormat::F32:
+      return code.store(chunk, target);
+    case rt::RowFormat::BF16AsF32:
+      return code.store(emitRoundToBF16(code.b, code.loc, chunk), target);
+    case rt::RowFormat::BF16Pair:
+      return code.store(emitTruncateToBF16(code.b, code.loc, chunk), target);
+    case rt::RowFormat::Int8Group:
+      return emitQuantizeGroup(code.b, code.loc, chunk, target);
+    }
+  }
+
+  //===--- Tiles ----------------------------------------------------------===//
+
+  static SmallVector<rt::ContractOp> getContractions(rt::TileOp tile) {
+    return llvm::to_vector(tile.getBody().getOps<rt::ContractOp>());
+  }
+
+  /// Panels of one unit: what a share of the work is measured in.
+  static int64_t getCost(rt::TileOp tile) {
+    return getContractions(tile).size();
+  }
+
+  void emitContractions() {
+    Value packed = emitPack();
+    int64_t total = 0;
+    for (rt::TileOp tile : tiles)
+      total += tile.getUnits() * getCost(tile);
+    auto [first, end] = emitShare(code, values, code.i64(total));
+    int64_t before = 0; // panels of the tiles before
+    for (rt::TileOp tile : tiles) {
+      code.forEach(unitAt(tile, first, before), unitAt(tile, end, before), 1,
+                   [&](Value unit) { emitUnit(tile, unit, packed); });
+      before += tile.getUnits() * getCost(tile);
+    }
+  }
+
+  /// The unit of `tile` that starts at or after panel `panel` of the stage.
+  Value unitAt(rt::TileOp tile, Value panel, int64_t before) {
+    int64_t cost = getCost(tile);
+    Value inside = code.max(code.sub(panel, code.i64(before)), code.i64(0));
+    return code.min(code.div(code.add(inside, cost - 1), cost),
+                    code.i64(tile.getUnits()));
+  }
+
+  void emitUnit(rt::TileOp tile, Value unit, Value packed) {
+    SmallVector<rt::ContractOp> contractions = getContractions(tile);
+    int64_t outputBytes = contractions.size() * rt::kLanes * 4; // of one row
+    Value outputs =
+        code.at(values.scratch, static_cast<int64_t>(*tile.getScratch()));
+    code.forEach(
+        code.i64(0), values.rows, rt::kRowBlock, [&](Value blockFirst) {
+          Value count = code.min(code.sub(values.rows, blockFirst),
+                                 code.i64(rt::kRowBlock));
+          Value x = code.at(packed, code.mul(blockFirst, getRowBytes()));
+          for (auto [number, contraction] : llvm::enumerate(contractions))
+            emitContraction(contraction, unit, x, count,
+                            code.at(outputs, number * rt::kLanes * 4),
+                            outputBytes);
+          code.forEach(code.i64(0), count, 1, [&](Value inBlock) {
+            RowEnvironment row;
+            row.row = code.add(blockFirst, inBlock);
+            row.contractions = code.at(outputs, code.mul(inBlock, outputBytes));
+            row.contractOps = contractions;
+            emitTileBody(tile, row, unit);
+          });
+        });
+  }
+
+  void emitContraction(rt::ContractOp op, Value unit, Value x, Value count,
+                       Value y, int64_t outputBytes) {
+    auto packed = facts.lookup<rt::PackedOp>(op.getWeights());
+    PanelFormat format = toKernelFormat(packed.getFormat());
+    Value base = emitWeightAddress(code, values, *packed.getOffset(),
+                                   packed.getLayers(), *packed.getStride());
+    Value panel =
+        code.add(code.mul(unit, op.getStride()), op.getFirst() + op.getPanel());
+    Value w = code.at(base, code.mul(panel, packed.getPanelBytes()));
+    emitContract(code, facts, format, toKernelFormat(pack.getFormat()), x,
+                 code.i64(getRowBytes()), w, code.i64(lineBytes(format)),
+                 code.i64(packed.getK()), y, code.i64(outputBytes), count);
+  }
+
+  CodeBuilder &code;
+  ModuleFacts &facts;
+  const BodyValues &values;
+  SmallVector<Operation *> statistics;
+  rt::PackOp pack;
+  SmallVector<rt::TileOp> tiles;
+};
+
+/// Embedding: rows are divided among the threads.
+void emitEmbed(CodeBuilder &code, ModuleFacts &facts, const BodyValues &values,
+               rt::EmbedOp embed) {
+  auto packed = facts.lookup<rt::PackedOp>(embed.getTable());
+  auto buffer = embed.getTarget().getDefiningOp<rt::BufferOp>();
+  int64_t lanes = cast<MemRefType>(buffer.getType()).getDimSize(1);
+  auto [first, end] = emitShare(code, values, values.rows);
+  code.forEach(first, end, 1, [&](Value row) {
+    Value token = code.loadUnsigned(emitDescriptor(code, values, row),
+                                    offsetof(rondo_rt_row, token), 32);
+    Value base = emitWeightAddress(code, values, *packed.getOffset(),
+                                   packed.getLayers(), *packed.getStride());
+    Value panel = code.at(
+        base, code.mul(code.div(token, rt::kLanes), packed.getPanelBytes()));
+    Value target =
+        code.at(code.at(values.arena, static_cast<int64_t>(buffer.getOffset())),
+                code.mul(row, lanes * 4));
+    emitGatherLane(code.b, code.loc, toKernelFormat(packed.getFormat()), panel,
+                   code.rem(token, rt::kLanes), code.i64(packed.getK()),
+                   target);
+    if (embed.getScale().isExactlyValue(1.0))
+      return;
+    Value scale = code.splat(code.f32(embed.getScale().convertToFloat()));
+    code.forEach(lanes / rt::kLanes, [&](Value chunk) {
+      Value address = code.at(target, code.mul(chunk, rt::kLanes * 4));
+      code.store(code.fmul(code.loadChunk(address), scale), address);
+    });
+  });
+}
+} // namespace
+
+void rondo::cpu::emitStage(CodeBuilder &code, ModuleFacts &facts,
+                           const BodyValues &values, rt::StageOp stage) {
+  Operation &first = stage.getBody().front().front();
+  if (auto attend = dyn_cast<rt::AttendOp>(first))
+    emitAttend(code, facts, values, attend);
+  else if (auto embed = dyn_cast<rt::EmbedOp>(first))
+    emitEmbed(code, facts, values, embed);
+  else
+    StageEmitter(code, facts, values, stage).emit();
+}

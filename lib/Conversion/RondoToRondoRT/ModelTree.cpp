@@ -1,0 +1,131 @@
+//===- ModelTree.cpp - the model function as units and loops ---*- C++ -* -===//
+//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "ModelTree.h"
+
+#include "llvm/ADT/SetVector.h"
+#include "llvm/ADT/SmallPtrSet.h"
+
+using namespace mlir;
+using namespace rondo;
+
+static void visitUnits(std::vector<Node> &nodes,
+                       llvm::function_ref<void(Unit &)> fn) {
+  for (Node &node : nodes) {
+    if (node.isLoop())
+      visitUnits(node.children, fn);
+    else
+      fn(*node.unit);
+  }
+}
+
+void ModelTree::forEachUnit(llvm::function_ref<void(Unit &)> fn) {
+  visitUnits(nodes, fn);
+}
+
+/// Sets what the run of `unit` reads from and leaves for the rest of the model.
+static void inferRunValues(Unit &unit) {
+  llvm::SmallPtrSet<Operation *, 8> inside(unit.run.begin(), unit.run.end());
+  llvm::SetVector<Value> inputs, outputs;
+  for (Operation *op : unit.run) {
+    for (Value operand : op->getOperands())
+      if (!inside.contains(operand.getDefiningOp()) &&
+          !isa<IntegerType>(getElementTypeOrSelf(operand.getType())))
+        inputs.insert(operand);
+    for (Value result : op->getResults())
+      if (llvm::any_of(result.getUsers(),
+                       [&](Operation *user) { return !inside.contains(user); }))
+        outputs.insert(result);
+  }
+  unit.inputs = inputs.takeVector();
+  unit.outputs = outputs.takeVector();
+}
+
+/// Appends the pending run, if there is one, to `nodes`.
+static void closeRun(SmallVector<Operation *> &run, std::vector<Node> &nodes) {
+  if (run.empty())
+    return;
+  Node node;
+  node.unit = std::make_unique<Unit>();
+  node.unit->run = std::move(run);
+  run.clear();
+  inferRunValues(*node.unit);
+  nodes.push_back(std::move(node));
+}
+
+static std::vector<Node> readBlock(mlir::Block &block) {
+  std::vector<Node> nodes;
+  SmallVector<Operation *> run;
+  for (Operation &op : block) {
+    if (op.hasTrait<OpTrait::IsTerminator>())
+      break;
+    auto loop = dyn_cast<LoopOp>(op);
+    auto apply = dyn_cast<ApplyOp>(op);
+    if (!loop && !apply) {
+      run.push_back(&op);
+      continue;
+    }
+    closeRun(run, nodes);
+    Node node;
+    if (loop) {
+      node.loop = loop;
+      node.children = readBlock(loop.getBody().front());
+    } else {
+      node.unit = std::make_unique<Unit>();
+      node.unit->apply = apply;
+      node.unit->inputs.assign(apply.getInputs().begin(),
+                               apply.getInputs().end());
+      node.unit->outputs.assign(apply.getOutputs().begin(),
+                                apply.getOutputs().end());
+    }
+    nodes.push_back(std::move(node));
+  }
+  closeRun(run, nodes);
+  return nodes;
+}
+
+/// Splits a model without loops after its last embedding, so that it has a
+/// prelude and a coda.
+static void splitOnlyRun(std::vector<Node> &nodes) {
+  SmallVector<Operation *> all = std::move(nodes.front().unit->run);
+  nodes.clear();
+  auto last = llvm::find_if(llvm::reverse(all), llvm::IsaPred<EmbedOp>);
+  size_t count = last == llvm::reverse(all).end()
+                     ? 0
+                     : std::distance(last, llvm::reverse(all).end());
+  SmallVector<Operation *> head(all.begin(), all.begin() + count);
+  SmallVector<Operation *> tail(all.begin() + count, all.end());
+  closeRun(head, nodes);
+  closeRun(tail, nodes);
+}
+
+/// Whether `node` is a run with an embedding.
+static bool isPrelude(const Node &node) {
+  return !node.isLoop() && llvm::any_of(node.unit->run, llvm::IsaPred<EmbedOp>);
+}
+
+FailureOr<ModelTree> rondo::buildModelTree(func::FuncOp model) {
+  ModelTree tree;
+  tree.nodes = readBlock(model.getBody().front());
+  if (tree.nodes.size() == 1 && !tree.nodes.front().isLoop())
+    splitOnlyRun(tree.nodes);
+
+  if (tree.nodes.empty() || !isPrelude(tree.nodes.front()))
+    return model.emitError("expected the model to start with a 'rondo.embed' "
+                           "of its tokens");
+  tree.nodes.front().unit->kind = rt::BodyKind::Prelude;
+
+  Operation *end = model.getBody().front().getTerminator();
+  Node &last = tree.nodes.back();
+  bool plain = !last.isLoop() && !last.unit->apply && tree.nodes.size() > 1;
+  if (!plain || end->getNumOperands() != 1 ||
+      !llvm::is_contained(last.unit->run, end->getOperand(0).getDefiningOp()))
+    return model.emitError("expected the model to return one value, of an "
+                           "operation after its last loop");
+  last.unit->kind = rt::BodyKind::Coda;
+  last.unit->outputs.assign({end->getOperand(0)});
+  return tree;
+}

@@ -1,0 +1,341 @@
+//===- RondoToRondoRT.cpp - outline bodies, flatten loops -----*- C++ -* -===//
+//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+//   func @model {                    rondo_rt.body @prelude ...
+//     embed ...                      rondo_rt.body @layer block 0 ...
+//     loop { loop { apply } norm }   rondo_rt.body @run0 block 1 ...
+//     norm; linear                   rondo_rt.body @coda ...
+//   }                          ==>   rondo_rt.schedule ...
+//
+// The tree of loops is executed here, once, to write the schedule: afterwards
+// a loop is data.
+//
+//===----------------------------------------------------------------------===//
+#include "ModelTree.h"
+#include "States.h"
+
+#include "rondo/Conversion/Passes.h"
+#include "rondo/Dialect/Rondo/IR/RondoModuleAttrs.h"
+
+#include "mlir/IR/IRMapping.h"
+
+using namespace mlir;
+using namespace rondo;
+
+namespace rondo {
+#define GEN_PASS_DEF_CONVERTRONDOTORONDORTPASS
+#include "rondo/Conversion/Passes.h.inc"
+} // namespace rondo
+
+namespace {
+//===----------------------------------------------------------------------===//
+// Bodies
+//===----------------------------------------------------------------------===//
+
+/// Makes one body for each block and each run.
+class BodyBuilder {
+public:
+  BodyBuilder(ModuleOp module, StateMap &states)
+      : module(module), states(states), symbols(module),
+        builder(module.getBodyRegion()) {
+    builder.setInsertionPointToEnd(module.getBody());
+  }
+
+  void build(Unit &unit) {
+    if (!unit.apply) {
+      buildRun(unit);
+      return;
+    }
+    auto [it, isNew] =
+        numbers.try_emplace(unit.apply.getBlockAttr(), nextNumber);
+    unit.body = it->second;
+    if (isNew)
+      buildBlock(unit);
+  }
+
+  /// Body of each number, in order; blocks only.
+  SmallVector<rt::BodyOp> bodies;
+  rt::BodyOp prelude, coda;
+
+private:
+  SmallVector<int64_t> getStates(ArrayRef<Value> values) {
+    return llvm::map_to_vector(
+        values, [&](Value value) { return states.lookup(value); });
+  }
+
+  rt::BodyOp create(StringRef name, Unit &unit, int64_t caches) {
+    bool isBlock = unit.kind == rt::BodyKind::Block;
+    unit.body = isBlock ? nextNumber++ : 0;
+    SmallVector<int64_t> outputs;
+    if (unit.kind != rt::BodyKind::Coda)
+      outputs = getStates(unit.outputs);
+    auto body =
+        rt::BodyOp::create(builder, module.getLoc(), name, unit.kind, unit.body,
+                           caches, getStates(unit.inputs), outputs);
+    body.getBody().emplaceBlock();
+    symbols.insert(body); // renames if the name is taken
+    if (isBlock)
+      bodies.push_back(body);
+    return body;
+  }
+
+  void buildBlock(Unit &unit) {
+    auto block = symbols.lookup<BlockOp>(unit.apply.getBlock());
+    rt::BodyOp body =
+        create((block.getSymName() + "_body").str(), unit, block.getCaches());
+    IRMapping mapping;
+    mlir::Block &from = block.getBody().front();
+    mlir::Block &to = body.getBody().front();
+    for (BlockArgument argument : from.getArguments())
+      mapping.map(argument,
+                  to.addArgument(argument.getType(), argument.getLoc()));
+    cloneInto(to, llvm::make_pointer_range(from.without_terminator()),
+              from.getTerminator()->getOperands(), mapping);
+  }
+
+  void buildRun(Unit &unit) {
+    StringRef name = unit.kind == rt::BodyKind::Prelude ? "prelude"
+                     : unit.kind == rt::BodyKind::Coda  ? "coda"
+                                                        : "between";
+    rt::BodyOp body = create(name, unit, /*caches=*/0);
+    mlir::Block &to = body.getBody().front();
+    IRMapping mapping;
+    if (unit.kind == rt::BodyKind::Prelude) {
+      prelude = body;
+      Value tokens =
+          cast<EmbedOp>(*llvm::find_if(unit.run, llvm::IsaPred<EmbedOp>))
+              .getTokens();
+      mapping.map(tokens, to.addArgument(tokens.getType(), tokens.getLoc()));
+    } else {
+      if (unit.kind == rt::BodyKind::Coda)
+        coda = body;
+      for (Value input : unit.inputs)
+        mapping.map(input, to.addArgument(input.getType(), input.getLoc()));
+    }
+    cloneInto(to, unit.run, unit.outputs, mapping);
+  }
+
+  template <typename Range, typename Values>
+  void cloneInto(mlir::Block &to, Range &&ops, Values &&results,
+                 IRMapping &mapping) {
+    OpBuilder inside = OpBuilder::atBlockEnd(&to);
+    for (Operation *op : ops)
+      inside.clone(*op, mapping);
+    auto values = llvm::map_to_vector(
+        results, [&](Value value) { return mapping.lookup(value); });
+    rt::ReturnOp::create(inside, module.getLoc(), values);
+  }
+
+  ModuleOp module;
+  StateMap &states;
+  SymbolTable symbols;
+  OpBuilder builder;
+  DenseMap<Attribute, int64_t> numbers;
+  int64_t nextNumber = 0;
+};
+
+//===----------------------------------------------------------------------===//
+// Trace points
+//===----------------------------------------------------------------------===//
+
+/// Numbers trace points and remembers what they are called.
+class TracePoints {
+public:
+  explicit TracePoints(MLIRContext *context) : builder(context) {}
+
+  /// Points of a body that runs once in a step: absolute numbers, no index.
+  void addFixed(rt::BodyOp body) {
+    body.walk([&](TraceOp trace) {
+      trace->setAttr("point", builder.getI64IntegerAttr(points.size()));
+      trace->setAttr("fixed", builder.getUnitAttr());
+      add(trace, -1);
+    });
+  }
+
+  /// Points of one execution; returns the first, or -1 if the body has none.
+  int64_t addExecution(rt::BodyOp body) {
+    int64_t first = points.size();
+    body.walk([&](TraceOp trace) {
+      trace->setAttr("point", builder.getI64IntegerAttr(points.size() - first));
+      add(trace, counts[trace.getName()]++);
+    });
+    return static_cast<int64_t>(points.size()) == first ? -1 : first;
+  }
+
+  ArrayAttr getAttr() { return builder.getArrayAttr(points); }
+
+private:
+  void add(TraceOp trace, int64_t index) {
+    int64_t width =
+        cast<RankedTensorType>(trace.getValue().getType()).getDimSize(1);
+    points.push_back(builder.getDictionaryAttr({
+        builder.getNamedAttr("name", trace.getNameAttr()),
+        builder.getNamedAttr("index", builder.getI64IntegerAttr(index)),
+        builder.getNamedAttr("width", builder.getI64IntegerAttr(width)),
+    }));
+  }
+
+  Builder builder;
+  SmallVector<Attribute> points;
+  llvm::StringMap<int64_t> counts;
+};
+
+//===----------------------------------------------------------------------===//
+// Schedule
+//===----------------------------------------------------------------------===//
+
+/// Executes the tree and writes one entry for each unit it meets.
+class ScheduleBuilder {
+public:
+  ScheduleBuilder(ArrayRef<rt::BodyOp> bodies, TracePoints &trace)
+      : bodies(bodies), trace(trace) {}
+
+  LogicalResult build(std::vector<Node> &nodes) {
+    for (Node &node : nodes) {
+      bool nested = node.isLoop() && hasLoop(node.children);
+      bool overLayers = node.isLoop() && !nested && stepsThroughLayers(node);
+      // A visit is one pass through a block: an iteration of a nest, or all
+      // iterations of a loop over the layers of a block.
+      if (!node.isLoop() || overLayers) {
+        visits.push_back(table.size());
+        if (failed(execute(node)))
+          return failure();
+        dropEmptyVisit();
+        continue;
+      }
+      for (int64_t i = 0; i < static_cast<int64_t>(node.loop.getCount()); ++i) {
+        visits.push_back(table.size());
+        if (failed(executeIteration(node, i)))
+          return failure();
+      }
+    }
+    visits.push_back(table.size());
+    return success();
+  }
+
+  void create(OpBuilder &builder, Location loc) {
+    auto column = [&](auto member) {
+      return llvm::map_to_vector(table,
+                                 [&](const Entry &e) { return e.*member; });
+    };
+    rt::ScheduleOp::create(builder, loc, column(&Entry::body),
+                           column(&Entry::layer), column(&Entry::side),
+                           column(&Entry::slot), column(&Entry::trace), visits);
+  }
+
+private:
+  struct Entry {
+    int64_t body, layer, side, slot, trace;
+  };
+
+  static bool hasLoop(const std::vector<Node> &nodes) {
+    return llvm::any_of(nodes, [](const Node &node) { return node.isLoop(); });
+  }
+
+  static bool stepsThroughLayers(const Node &loop) {
+    return llvm::any_of(loop.children, [](const Node &node) {
+      return node.unit->apply && !node.unit->apply.getLayer().isConstant();
+    });
+  }
+
+  /// Prelude and coda are not in the schedule.
+  void dropEmptyVisit() {
+    if (visits.back() == static_cast<int64_t>(table.size()))
+      visits.pop_back();
+  }
+
+  LogicalResult execute(Node &node) {
+    if (!node.isLoop())
+      return executeUnit(*node.unit);
+    for (int64_t i = 0; i < static_cast<int64_t>(node.loop.getCount()); ++i)
+      if (failed(executeIteration(node, i)))
+        return failure();
+    return success();
+  }
+
+  LogicalResult executeIteration(Node &node, int64_t iteration) {
+    induction[node.loop.getBody().getArgument(0)] = iteration;
+    for (Node &child : node.children)
+      if (failed(execute(child)))
+        return failure();
+    return success();
+  }
+
+  LogicalResult executeUnit(Unit &unit) {
+    if (unit.kind != rt::BodyKind::Block)
+      return success();
+    Entry entry{unit.body, 0, 0, 0, trace.addExecution(bodies[unit.body])};
+    if (unit.apply) {
+      SmallVector<int64_t> indices;
+      for (Value index : unit.apply.getIndices()) {
+        auto it = induction.find(index);
+        if (it == induction.end())
+          return unit.apply.emitOpError("expected indices to be induction "
+                                        "values of enclosing loops");
+        indices.push_back(it->second);
+      }
+      entry.layer = unit.apply.getLayer().compose(indices).front();
+      entry.side = unit.apply.getSide().compose(indices).front();
+      entry.slot = unit.apply.getSlot().compose(indices).front();
+    }
+    table.push_back(entry);
+    return success();
+  }
+
+  ArrayRef<rt::BodyOp> bodies;
+  TracePoints &trace;
+  DenseMap<Value, int64_t> induction;
+  SmallVector<Entry> table;
+  SmallVector<int64_t> visits;
+};
+} // namespace
+
+//===----------------------------------------------------------------------===//
+// The conversion
+//===----------------------------------------------------------------------===//
+
+LogicalResult rondo::convertRondoToRondoRT(ModuleOp module) {
+  auto model = module.lookupSymbol<func::FuncOp>("model");
+  if (!model)
+    return success();
+  insertStateCopies(model);
+  FailureOr<ModelTree> tree = buildModelTree(model);
+  if (failed(tree))
+    return failure();
+  FailureOr<StateMap> states = assignStates(*tree);
+  if (failed(states))
+    return failure();
+
+  BodyBuilder bodies(module, *states);
+  tree->forEachUnit([&](Unit &unit) { bodies.build(unit); });
+
+  TracePoints trace(module.getContext());
+  trace.addFixed(bodies.prelude);
+  ScheduleBuilder schedule(bodies.bodies, trace);
+  if (failed(schedule.build(tree->nodes)))
+    return failure();
+  trace.addFixed(bodies.coda);
+  OpBuilder builder(bodies.prelude);
+  schedule.create(builder, module.getLoc());
+  module->setAttr("rondo_rt.trace_points", trace.getAttr());
+
+  model.erase();
+  for (BlockOp block : llvm::make_early_inc_range(module.getOps<BlockOp>()))
+    block.erase();
+  return success();
+}
+
+namespace {
+struct ConvertRondoToRondoRTPass
+    : public rondo::impl::ConvertRondoToRondoRTPassBase<
+          ConvertRondoToRondoRTPass> {
+  void runOnOperation() override {
+    if (failed(convertRondoToRondoRT(getOperation())))
+      signalPassFailure();
+  }
+};
+} // namespace

@@ -1,0 +1,189 @@
+//===- States.cpp - places of the model's values ---------------*- C++ -* -===//
+//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "States.h"
+
+#include "llvm/ADT/MapVector.h"
+
+using namespace mlir;
+using namespace rondo;
+
+//===----------------------------------------------------------------------===//
+// Copies
+//===----------------------------------------------------------------------===//
+
+static void replaceByCopy(OpOperand &use) {
+  OpBuilder builder(use.getOwner());
+  auto copy = rt::CopyOp::create(builder, use.getOwner()->getLoc(),
+                                 use.get().getType(), use.get());
+  use.set(copy.getResult());
+}
+
+/// Whether `value` is computed by an operation of `block`, not carried into it.
+static bool isComputedIn(mlir::Block *block, Value value) {
+  Operation *def = value.getDefiningOp();
+  return def && def->getBlock() == block;
+}
+
+void rondo::insertStateCopies(func::FuncOp model) {
+  model.walk([](LoopOp loop) {
+    for (OpOperand &init : loop.getInitsMutable())
+      if (!init.get().hasOneUse())
+        replaceByCopy(init);
+    mlir::Block &body = loop.getBody().front();
+    Operation *yield = body.getTerminator();
+    for (auto [index, operand] : llvm::enumerate(yield->getOpOperands())) {
+      bool carriedThrough = operand.get() == body.getArgument(index + 1);
+      bool repeated = llvm::count(yield->getOperands(), operand.get()) > 1;
+      if (!carriedThrough && (repeated || !isComputedIn(&body, operand.get())))
+        replaceByCopy(operand);
+    }
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Classes
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// Values that share a state.
+class StateClasses {
+public:
+  explicit StateClasses(ModelTree &tree) {
+    joinLoops(tree.nodes);
+    tree.forEachUnit([&](Unit &unit) { joinCallSites(unit); });
+  }
+
+  /// A number for the class of `value`.
+  int64_t getState(Value value) {
+    Value leader = classes.getOrInsertLeaderValue(value);
+    return numbers.try_emplace(leader, numbers.size()).first->second;
+  }
+
+private:
+  /// Union-find over values.
+  struct Classes {
+    DenseMap<Value, Value> parent;
+
+    Value getOrInsertLeaderValue(Value value) {
+      Value at = parent.try_emplace(value, value).first->second;
+      while (at != value) {
+        value = at;
+        at = parent.try_emplace(value, value).first->second;
+      }
+      return at;
+    }
+    void unionSets(Value a, Value b) {
+      parent[getOrInsertLeaderValue(b)] = getOrInsertLeaderValue(a);
+    }
+  };
+
+  void joinLoops(std::vector<Node> &nodes) {
+    for (Node &node : nodes) {
+      if (!node.isLoop())
+        continue;
+      mlir::Block &body = node.loop.getBody().front();
+      for (unsigned i = 0; i < node.loop.getNumResults(); ++i) {
+        Value argument = body.getArgument(i + 1);
+        classes.unionSets(argument, node.loop.getInits()[i]);
+        classes.unionSets(argument, body.getTerminator()->getOperand(i));
+        classes.unionSets(argument, node.loop.getResult(i));
+      }
+      joinLoops(node.children);
+    }
+  }
+
+  /// All applies of one block read and write the states of the first one.
+  void joinCallSites(Unit &unit) {
+    if (!unit.apply)
+      return;
+    Unit *&first = firstCallSite[unit.apply.getBlockAttr()];
+    if (!first) {
+      first = &unit;
+      return;
+    }
+    for (auto [a, b] : llvm::zip(first->inputs, unit.inputs))
+      classes.unionSets(a, b);
+    for (auto [a, b] : llvm::zip(first->outputs, unit.outputs))
+      classes.unionSets(a, b);
+  }
+
+  Classes classes;
+  DenseMap<Value, int64_t> numbers;
+  DenseMap<Attribute, Unit *> firstCallSite;
+};
+
+//===----------------------------------------------------------------------===//
+// Symbolic execution
+//===----------------------------------------------------------------------===//
+
+/// Executes the model with versions instead of numbers. Two iterations of a
+/// loop show everything that its later ones do.
+class StateCheck {
+public:
+  explicit StateCheck(StateClasses &classes) : classes(classes) {}
+
+  LogicalResult run(std::vector<Node> &nodes) {
+    for (Node &node : nodes)
+      if (failed(node.isLoop() ? runLoop(node) : runUnit(*node.unit)))
+        return failure();
+    return success();
+  }
+
+private:
+  LogicalResult runUnit(Unit &unit) {
+    Operation *op = unit.apply ? unit.apply.getOperation() : unit.run.front();
+    for (Value input : unit.inputs)
+      if (content[classes.getState(input)] != version.lookup(input))
+        return op->emitError("reads a state that is overwritten before; carry "
+                             "the value through a loop result of its own");
+    for (Value output : unit.outputs)
+      content[classes.getState(output)] = version[output] = ++next;
+    return success();
+  }
+
+  LogicalResult runLoop(Node &node) {
+    mlir::Block &body = node.loop.getBody().front();
+    SmallVector<int64_t> carried;
+    for (Value init : node.loop.getInits())
+      carried.push_back(version.lookup(init));
+    int64_t trips = std::min<int64_t>(node.loop.getCount(), 2);
+    for (int64_t trip = 0; trip < trips; ++trip) {
+      for (auto [i, value] : llvm::enumerate(carried))
+        version[body.getArgument(i + 1)] = value;
+      if (failed(run(node.children)))
+        return failure();
+      for (auto [i, value] :
+           llvm::enumerate(body.getTerminator()->getOperands()))
+        carried[i] = version.lookup(value);
+    }
+    for (auto [i, value] : llvm::enumerate(carried)) {
+      version[node.loop.getResult(i)] = value;
+      content[classes.getState(node.loop.getResult(i))] = value;
+    }
+    return success();
+  }
+
+  StateClasses &classes;
+  DenseMap<Value, int64_t> version;   // of each value, 0: not computed
+  DenseMap<int64_t, int64_t> content; // version that each state holds
+  int64_t next = 0;
+};
+} // namespace
+
+FailureOr<StateMap> rondo::assignStates(ModelTree &tree) {
+  StateClasses classes(tree);
+  if (failed(StateCheck(classes).run(tree.nodes)))
+    return failure();
+  StateMap states;
+  tree.forEachUnit([&](Unit &unit) {
+    for (Value value : unit.inputs)
+      states[value] = classes.getState(value);
+    for (Value value : unit.outputs)
+      states[value] = classes.getState(value);
+  });
+  return states;
+}

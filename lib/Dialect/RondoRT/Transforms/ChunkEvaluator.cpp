@@ -1,0 +1,164 @@
+//===- ChunkEvaluator.cpp - rows as chunks of 32 lanes ----------*- C++ -*
+//-===//
+//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "ChunkEvaluator.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/IRMapping.h"
+
+using namespace mlir;
+using namespace rondo;
+using namespace rondo::rt;
+
+static VectorType getChunkType(MLIRContext *context) {
+  return VectorType::get({kLanes}, Float32Type::get(context));
+}
+
+static Value createF32(OpBuilder &builder, Location loc, double value) {
+  return arith::ConstantOp::create(builder, loc,
+                                   builder.getF32FloatAttr(value));
+}
+
+Value rondo::rt::emitInverseDeviation(OpBuilder &builder, Location loc,
+                                      Value sum, int64_t count, APFloat eps) {
+  Value mean =
+      arith::DivFOp::create(builder, loc, sum, createF32(builder, loc, count));
+  Value epsilon = arith::ConstantOp::create(
+      builder, loc, builder.getFloatAttr(builder.getF32Type(), eps));
+  Value shifted = arith::AddFOp::create(builder, loc, mean, epsilon);
+  Value root = math::SqrtOp::create(builder, loc, shifted);
+  return arith::DivFOp::create(builder, loc, createF32(builder, loc, 1.0),
+                               root);
+}
+
+Value ChunkEvaluator::splat(Value scalar) {
+  return vector::BroadcastOp::create(
+      builder, scalar.getLoc(), getChunkType(builder.getContext()), scalar);
+}
+
+Value ChunkEvaluator::get(Value value, int64_t panel) {
+  auto it = known.find({value, panel});
+  if (it != known.end())
+    return it->second;
+  Value chunk = evaluate(value, panel);
+  known[{value, panel}] = chunk;
+  return chunk;
+}
+
+Value ChunkEvaluator::evaluate(Value value, int64_t panel) {
+  Operation *def = value.getDefiningOp();
+  if (!def || def->getParentOp() != context.stage)
+    return LoadOp::create(builder, value.getLoc(),
+                          getChunkType(value.getContext()),
+                          context.physical.lookup(value), index, panels, panel);
+  if (auto norm = dyn_cast<rondo::NormOp>(def))
+    return norm.getHeads() ? evaluateHeadNorm(norm, panel)
+                           : evaluateNorm(norm, panel);
+  if (auto rope = dyn_cast<rondo::RopeOp>(def))
+    return evaluateRope(rope, panel);
+  if (auto copy = dyn_cast<rt::CopyOp>(def))
+    return get(copy.getInput(), panel);
+  if (auto activation = dyn_cast<rondo::ActivationOp>(def)) {
+    Value input = get(activation.getInput(), panel);
+    if (!input)
+      return nullptr;
+    return ActivateOp::create(builder, def->getLoc(), input.getType(),
+                              activation.getKind(), input);
+  }
+  return evaluateElementwise(def, panel);
+}
+
+Value ChunkEvaluator::loadVector(FlatSymbolRefAttr param, LayoutAttr layout,
+                                 int64_t repeat, int64_t panel) {
+  VectorOp vector = context.weights.getVector(param, layout, repeat);
+  return LoadVectorOp::create(builder, vector.getLoc(),
+                              getChunkType(builder.getContext()),
+                              vector.getSymName(), index, panels, panel);
+}
+
+Value ChunkEvaluator::applyAffine(NormOp norm, Value value, LayoutAttr layout,
+                                  int64_t repeat, int64_t panel) {
+  Location loc = norm.getLoc();
+  if (FlatSymbolRefAttr weight = norm.getWeightAttr())
+    value = arith::MulFOp::create(builder, loc, value,
+                                  loadVector(weight, layout, repeat, panel));
+  if (FlatSymbolRefAttr bias = norm.getBiasAttr())
+    value = arith::AddFOp::create(builder, loc, value,
+                                  loadVector(bias, layout, repeat, panel));
+  return value;
+}
+
+Value ChunkEvaluator::evaluateNorm(NormOp norm, int64_t panel) {
+  Value x = get(norm.getInput(), panel);
+  if (!x)
+    return nullptr;
+  NormStatistics statistics = context.norms.lookup(norm);
+  Location loc = norm.getLoc();
+  if (statistics.mean)
+    x = arith::SubFOp::create(builder, loc, x, splat(statistics.mean));
+  x = arith::MulFOp::create(builder, loc, x, splat(statistics.scale));
+  return applyAffine(norm, x, getFlatLayout(norm.getType()), /*repeat=*/1,
+                     panel);
+}
+
+Value ChunkEvaluator::evaluateHeadNorm(NormOp norm, int64_t panel) {
+  Location loc = norm.getLoc();
+  if (norm.getKind() != NormKind::RMS) {
+    norm.emitOpError("of heads is only supported for kind rms");
+    return nullptr;
+  }
+  // The unit is a whole head; padding lanes of a projection are zero.
+  Value sum;
+  for (int64_t i = 0; i < panels; ++i) {
+    Value x = get(norm.getInput(), i);
+    if (!x)
+      return nullptr;
+    Value square = arith::MulFOp::create(builder, loc, x, x);
+    sum = sum ? arith::AddFOp::create(builder, loc, sum, square).getResult()
+              : square;
+  }
+  Value total = SumLanesOp::create(builder, loc, builder.getF32Type(), sum);
+  LayoutAttr layout = context.layouts.get(norm.getInput());
+  int64_t heads = *norm.getHeads();
+  Value scale = emitInverseDeviation(builder, loc, total,
+                                     layout.getWidth() / heads, norm.getEps());
+  Value x = arith::MulFOp::create(builder, loc, get(norm.getInput(), panel),
+                                  splat(scale));
+  return applyAffine(norm, x, layout, heads, panel);
+}
+
+Value ChunkEvaluator::evaluateRope(RopeOp rope, int64_t panel) {
+  Value x = get(rope.getInput(), panel);
+  if (!x)
+    return nullptr;
+  int64_t chunks = context.layouts.get(rope.getInput()).getHeadLanes() / kLanes;
+  RopeTableOp table = context.weights.getRopeTable(rope.getFrequenciesAttr(),
+                                                   context.positions, chunks);
+  return RotateOp::create(builder, rope.getLoc(), x.getType(), x,
+                          table.getSymName(), index, panels, panel);
+}
+
+Value ChunkEvaluator::evaluateElementwise(Operation *op, int64_t panel) {
+  if (!op->hasTrait<OpTrait::Elementwise>() || op->getNumResults() != 1 ||
+      !isa<arith::ArithDialect>(op->getDialect())) {
+    op->emitOpError(
+        "cannot be computed in chunks of lanes; expected 'arith' or "
+        "'rondo' operations on rows");
+    return nullptr;
+  }
+  SmallVector<Value> operands;
+  for (Value operand : op->getOperands()) {
+    operands.push_back(get(operand, panel));
+    if (!operands.back())
+      return nullptr;
+  }
+  OperationState state(op->getLoc(), op->getName(), operands,
+                       {getChunkType(op->getContext())}, op->getAttrs());
+  return builder.create(state)->getResult(0);
+}

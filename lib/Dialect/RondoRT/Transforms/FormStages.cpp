@@ -1,0 +1,317 @@
+//===- FormStages.cpp - cut a body into stages --------------------*- C++ -*
+//-===//
+//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// A barrier costs, so as much as possible goes between two of them. Linears,
+// attention and embeddings are *roots*, one to a stage. What follows a linear
+// lane by lane joins its stage as an epilogue. Everything else *floats*: it is
+// cloned into the prologue of every linear that reads it, or gets a stage of
+// its own when something needs it in memory.
+//
+//   %n = norm %x                stage "norm.gate.up.silu.mul" {
+//   %g, %u = linear %n            %n = norm %x; %g, %u = linear %n
+//   %s = activation silu %g  ==>  %s = activation silu %g; %a = mulf %s, %u
+//   %a = mulf %s, %u              yield %a }
+//   %d = linear %a              stage "down.add" { ... }
+//   %y = addf %x, %d
+//
+//===----------------------------------------------------------------------===//
+#include "rondo/Dialect/RondoRT/Transforms/Passes.h"
+
+#include "mlir/IR/IRMapping.h"
+#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/SetVector.h"
+#include "llvm/ADT/SmallPtrSet.h"
+
+using namespace mlir;
+using namespace rondo;
+using namespace rondo::rt;
+
+namespace rondo::rt {
+#define GEN_PASS_DEF_FORMSTAGESPASS
+#include "rondo/Dialect/RondoRT/Transforms/Passes.h.inc"
+} // namespace rondo::rt
+
+namespace {
+/// Operations of one stage, each in the order of the body.
+struct StagePlan {
+  Operation *root = nullptr;             // null: rows only
+  llvm::SetVector<Operation *> prologue; // clones, shared with other stages
+  SmallVector<Operation *> epilogue;     // placed here and nowhere else
+};
+
+bool isRoot(Operation *op) {
+  return isa<rondo::LinearOp, rondo::AttendOp, rondo::EmbedOp>(op);
+}
+
+/// Whether `op` needs a whole row at once.
+bool isRowNorm(Operation *op) {
+  auto norm = dyn_cast<rondo::NormOp>(op);
+  return norm && !norm.getHeads();
+}
+
+/// Whether `op` cannot be computed from flat chunks of its operands alone, so
+/// that it cannot be part of a prologue.
+bool needsPlace(Operation *op) {
+  auto norm = dyn_cast<rondo::NormOp>(op);
+  return isa<rondo::RopeOp, rondo::AppendOp, rondo::TraceOp, rt::CopyOp>(op) ||
+         (norm && norm.getHeads());
+}
+
+/// Decides the stage of each operation.
+class StagePlanner {
+public:
+  explicit StagePlanner(BodyOp body) : body(body) {}
+
+  void plan() {
+    for (Operation &op : body.getBody().front())
+      place(&op);
+  }
+
+  SmallVector<StagePlan> stages;
+  /// Stage that computes the results of an operation; absent: it floats.
+  DenseMap<Operation *, int64_t> stageOf;
+
+private:
+  void place(Operation *op) {
+    if (isRoot(op)) {
+      if (isa<rondo::LinearOp>(op))
+        startStage(op);
+      else
+        startStageOnRows(op);
+    } else if (isa<ReturnOp>(op)) {
+      for (Value value : op->getOperands())
+        materialize(value);
+    } else if (int64_t stage = findEpilogue(op); stage >= 0) {
+      join(op, stage);
+    } else if (needsPlace(op)) {
+      startStageOnRows(op);
+    }
+  }
+
+  /// A stage around `op` whose prologue computes the floating operands.
+  void startStage(Operation *op) {
+    StagePlan plan;
+    for (Value operand : op->getOperands())
+      collectFloating(operand, plan.prologue);
+    if (isRoot(op))
+      plan.root = op;
+    else
+      plan.epilogue.push_back(op);
+    stageOf[op] = stages.size();
+    stages.push_back(std::move(plan));
+  }
+
+  /// As startStage, but operands are in memory before.
+  void startStageOnRows(Operation *op) {
+    for (Value operand : op->getOperands())
+      materialize(operand);
+    startStage(op);
+  }
+
+  /// Gives a floating value a stage.
+  void materialize(Value value) {
+    Operation *def = value.getDefiningOp();
+    if (def && !stageOf.contains(def))
+      startStage(def);
+  }
+
+  /// Adds `value`'s definition and what it needs, operands first.
+  void collectFloating(Value value, llvm::SetVector<Operation *> &ops) {
+    Operation *def = value.getDefiningOp();
+    if (!def || stageOf.contains(def))
+      return;
+    for (Value operand : def->getOperands())
+      collectFloating(operand, ops);
+    ops.insert(def);
+  }
+
+  /// The stage whose epilogue can compute `op`, or -1: the latest stage among
+  /// its operands, if that has a linear and all floating operands can be
+  /// computed from chunks there.
+  int64_t findEpilogue(Operation *op) {
+    if (isRowNorm(op) || isa<rt::CopyOp>(op))
+      return -1;
+    int64_t latest = -1;
+    llvm::SetVector<Operation *> floating;
+    for (Value operand : op->getOperands()) {
+      Operation *def = operand.getDefiningOp();
+      if (def && stageOf.contains(def))
+        latest = std::max(latest, stageOf.lookup(def));
+      else
+        collectFloating(operand, floating);
+    }
+    if (latest < 0 || !isa_and_nonnull<rondo::LinearOp>(stages[latest].root))
+      return -1;
+    for (Operation *needed : floating) {
+      if (isRowNorm(needed))
+        return -1;
+      for (Value operand : needed->getOperands())
+        if (Operation *def = operand.getDefiningOp())
+          if (stageOf.contains(def) && stageOf.lookup(def) >= latest)
+            return -1;
+    }
+    if (isa<rondo::AppendOp>(op) && !computesAll(latest, op))
+      return -1;
+    return latest;
+  }
+
+  /// Whether every operand of `op` is computed by `stage`.
+  bool computesAll(int64_t stage, Operation *op) {
+    return llvm::all_of(op->getOperands(), [&](Value operand) {
+      Operation *def = operand.getDefiningOp();
+      return def && stageOf.contains(def) && stageOf.lookup(def) == stage;
+    });
+  }
+
+  void join(Operation *op, int64_t stage) {
+    for (Value operand : op->getOperands()) {
+      llvm::SetVector<Operation *> floating;
+      collectFloating(operand, floating);
+      for (Operation *needed : floating)
+        if (!llvm::is_contained(stages[stage].epilogue, needed))
+          stages[stage].epilogue.push_back(needed);
+    }
+    stages[stage].epilogue.push_back(op);
+    stageOf[op] = stage;
+  }
+
+  BodyOp body;
+};
+
+//===----------------------------------------------------------------------===//
+// Names
+//===----------------------------------------------------------------------===//
+
+/// What `op` adds to the name of its stage.
+std::string getNamePart(Operation *op) {
+  if (auto linear = dyn_cast<rondo::LinearOp>(op)) {
+    std::string name;
+    for (Attribute weight : linear.getWeights()) {
+      StringRef symbol = cast<FlatSymbolRefAttr>(weight).getValue();
+      name += (name.empty() ? "" : ".") + symbol.rsplit('.').second.str();
+      if (!symbol.contains('.'))
+        name += symbol.str();
+    }
+    return name;
+  }
+  if (auto activation = dyn_cast<rondo::ActivationOp>(op))
+    return stringifyActivationKind(activation.getKind()).str();
+  StringRef name = op->getName().stripDialect();
+  if (name.size() == 4 && name.back() == 'f') // addf, mulf
+    name = name.drop_back();
+  return name.str();
+}
+
+/// For example "norm.gate.up.silu.mul".
+std::string getStageName(const StagePlan &plan) {
+  SmallVector<Operation *> ops(plan.prologue.begin(), plan.prologue.end());
+  if (plan.root)
+    ops.push_back(plan.root);
+  ops.append(plan.epilogue);
+  std::string name, last;
+  for (Operation *op : ops) {
+    std::string part = getNamePart(op);
+    if (part != last)
+      name += (name.empty() ? "" : ".") + part;
+    last = part;
+  }
+  return name;
+}
+
+//===----------------------------------------------------------------------===//
+// Building
+//===----------------------------------------------------------------------===//
+
+/// Writes the planned stages in place of the body's operations.
+class StageBuilder {
+public:
+  StageBuilder(BodyOp body, StagePlanner &planner)
+      : planner(planner), block(body.getBody().front()),
+        builder(&block, block.end()) {}
+
+  void build() {
+    SmallVector<Operation *> old =
+        llvm::to_vector(llvm::make_pointer_range(block.getOperations()));
+    for (auto [index, plan] : llvm::enumerate(planner.stages))
+      buildStage(index, plan);
+    auto ret = cast<ReturnOp>(old.back());
+    auto values = llvm::map_to_vector(ret.getValues(), [&](Value value) {
+      return results.lookupOrDefault(value);
+    });
+    ReturnOp::create(builder, ret.getLoc(), values);
+    for (Operation *op : llvm::reverse(old))
+      op->erase();
+  }
+
+private:
+  void buildStage(int64_t index, StagePlan &plan) {
+    SmallVector<Operation *> ops(plan.prologue.begin(), plan.prologue.end());
+    if (plan.root)
+      ops.push_back(plan.root);
+    ops.append(plan.epilogue);
+
+    SmallVector<Value> escaping;
+    for (Operation *op : ops)
+      for (Value result : op->getResults())
+        if (isComputedIn(op, index) && escapes(result, index))
+          escaping.push_back(result);
+
+    auto stage = StageOp::create(builder, ops.front()->getLoc(),
+                                 TypeRange(ValueRange(escaping)),
+                                 builder.getStringAttr(getStageName(plan)));
+    OpBuilder inside = OpBuilder::atBlockBegin(&stage.getBody().emplaceBlock());
+    IRMapping mapping = results;
+    for (Operation *op : ops)
+      inside.clone(*op, mapping);
+    auto yielded = llvm::map_to_vector(
+        escaping, [&](Value value) { return mapping.lookup(value); });
+    rt::YieldOp::create(inside, stage.getLoc(), yielded);
+    for (auto [value, result] : llvm::zip(escaping, stage.getResults()))
+      results.map(value, result);
+  }
+
+  bool isComputedIn(Operation *op, int64_t stage) {
+    auto it = planner.stageOf.find(op);
+    return it != planner.stageOf.end() && it->second == stage;
+  }
+
+  /// Whether something outside of `stage` reads `value`; a floating reader may
+  /// have been cloned anywhere.
+  bool escapes(Value value, int64_t stage) {
+    return llvm::any_of(value.getUsers(), [&](Operation *user) {
+      return !isComputedIn(user, stage);
+    });
+  }
+
+  StagePlanner &planner;
+  mlir::Block &block;
+  OpBuilder builder;
+  IRMapping results; // value of the body -> result of a stage
+};
+} // namespace
+
+FailureOr<int64_t> rondo::rt::formStages(BodyOp body) {
+  if (!body.getOps<StageOp>().empty())
+    return 0;
+  StagePlanner planner(body);
+  planner.plan();
+  StageBuilder(body, planner).build();
+  return planner.stages.size();
+}
+
+namespace {
+struct FormStagesPass
+    : public rondo::rt::impl::FormStagesPassBase<FormStagesPass> {
+  void runOnOperation() override {
+    FailureOr<int64_t> count = formStages(getOperation());
+    if (failed(count))
+      return signalPassFailure();
+    numStages += *count;
+  }
+};
+} // namespace

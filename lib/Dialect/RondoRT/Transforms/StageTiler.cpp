@@ -1,0 +1,450 @@
+//===- StageTiler.cpp - one stage, written for one row ----------*- C++ -*
+//-===//
+//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// A stage with a linear becomes: statistics of the norms in front of it, one
+// pack of its input, and one tile for each *group* of results. Results that an
+// operation of the epilogue combines (gate and up) form a group: their panels
+// lie side by side, so that the thread that has both finishes in registers.
+// A stage without a root becomes tiles alone.
+//
+//===----------------------------------------------------------------------===//
+#include "StageTiler.h"
+
+#include "mlir/IR/IRMapping.h"
+#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/SetVector.h"
+
+using namespace mlir;
+using namespace rondo;
+using namespace rondo::rt;
+
+namespace {
+/// What one tile computes.
+struct TileGroup {
+  SmallVector<unsigned> outputs; // results of the linear
+  SmallVector<Value> yielded;    // values that leave the stage
+  SmallVector<Operation *> effects;
+  LayoutAttr layout;
+  int64_t panels = 1; // chunks of a unit
+};
+
+class StageTiler {
+public:
+  StageTiler(StageOp stage, const LayoutMap &layouts, WeightSymbols &weights,
+             const TilingOptions &options, const IRMapping &physical)
+      : stage(stage), options(options), builder(stage),
+        context{weights,  layouts,           stage,
+                physical, options.positions, NormMap()} {}
+
+  StageOp tile() {
+    Operation *root = findRoot();
+    SmallVector<Type> types;
+    for (Value result : stage.getResults())
+      types.push_back(context.layouts.getPhysicalType(result));
+    tiled =
+        StageOp::create(builder, stage.getLoc(), types, stage.getNameAttr());
+    builder.setInsertionPointToStart(&tiled.getBody().emplaceBlock());
+    bool done = false;
+    if (auto linear = dyn_cast_or_null<rondo::LinearOp>(root))
+      done = tileLinear(linear);
+    else if (auto attend = dyn_cast_or_null<rondo::AttendOp>(root))
+      done = tileAttend(attend);
+    else if (auto embed = dyn_cast_or_null<rondo::EmbedOp>(root))
+      done = tileEmbed(embed);
+    else
+      done = tileRows();
+    if (!done)
+      return nullptr;
+    builder.setInsertionPointToEnd(&tiled.getBody().front());
+    auto values =
+        llvm::map_to_vector(getStageYield().getValues(),
+                            [&](Value value) { return results.lookup(value); });
+    rt::YieldOp::create(builder, stage.getLoc(), values);
+    return tiled;
+  }
+
+private:
+  Operation *findRoot() {
+    for (Operation &op : stage.getBody().front())
+      if (isa<rondo::LinearOp, rondo::AttendOp, rondo::EmbedOp>(op))
+        return &op;
+    return nullptr;
+  }
+
+  rt::YieldOp getStageYield() {
+    return cast<rt::YieldOp>(stage.getBody().front().getTerminator());
+  }
+
+  bool isInside(Value value) {
+    Operation *def = value.getDefiningOp();
+    return def && def->getParentOp() == stage;
+  }
+
+  //===--------------------------------------------------------------------===//
+  // Roots
+  //===--------------------------------------------------------------------===//
+
+  bool tileAttend(rondo::AttendOp attend) {
+    int64_t width = cast<RankedTensorType>(attend.getType()).getDimSize(1);
+    Type type = context.layouts.getPhysicalType(attend.getResult());
+    auto op = rt::AttendOp::create(
+        builder, attend.getLoc(), type,
+        context.physical.lookup(attend.getQuery()),
+        /*target=*/Value(), attend.getCacheAttr(), attend.getHeadsAttr(),
+        attend.getKvHeadsAttr(),
+        builder.getI64IntegerAttr(width / attend.getHeads()),
+        attend.getScaleAttr(), attend.getWindowAttr(),
+        /*scratch=*/IntegerAttr(),
+        /*shared=*/IntegerAttr());
+    results.map(attend.getResult(), op.getResult());
+    return true;
+  }
+
+  bool tileEmbed(rondo::EmbedOp embed) {
+    ParamOp table = context.weights.getParam(embed.getTableAttr());
+    int64_t width = table.getTensorType().getDimSize(1);
+    LayoutAttr rows =
+        LayoutAttr::get(stage.getContext(), LayoutKind::Flat,
+                        table.getTensorType().getDimSize(0), 1, 0);
+    PackedOp packed =
+        context.weights.getPacked({embed.getTableAttr()}, {rows}, 1);
+    Type type = context.layouts.getPhysicalType(embed.getResult());
+    auto op = rt::EmbedOp::create(builder, embed.getLoc(), type,
+                                  FlatSymbolRefAttr::get(packed),
+                                  builder.getI64IntegerAttr(width),
+                                  embed.getScaleAttr(), /*target=*/Value());
+    results.map(embed.getResult(), op.getResult());
+    return true;
+  }
+
+  bool tileLinear(rondo::LinearOp linear) {
+    Value rows = emitPack(linear);
+    if (!rows)
+      return false;
+    for (TileGroup &group : formGroups(linear))
+      if (!emitTile(group, linear, rows))
+        return false;
+    return true;
+  }
+
+  /// A stage without root: one tile for each width of what it leaves.
+  bool tileRows() {
+    for (Operation &op : stage.getBody().front())
+      if (!emitStatistics(&op))
+        return false;
+    llvm::MapVector<LayoutAttr, TileGroup> groups;
+    auto groupOf = [&](Value value) -> TileGroup & {
+      TileGroup &group = groups[context.layouts.get(value)];
+      group.layout = context.layouts.get(value);
+      return group;
+    };
+    for (Value value : getStageYield().getValues())
+      groupOf(value).yielded.push_back(value);
+    for (Operation &op : stage.getBody().front()) {
+      if (isa<rondo::TraceOp>(op))
+        groupOf(op.getOperand(0)).effects.push_back(&op);
+      if (isa<rondo::AppendOp>(op))
+        for (Value operand : op.getOperands()) {
+          TileGroup &group = groupOf(operand);
+          if (!llvm::is_contained(group.effects, &op))
+            group.effects.push_back(&op);
+        }
+    }
+    for (auto &[layout, group] : groups) {
+      group.panels = hasHeadNorm() ? layout.getHeadLanes() / kLanes : 1;
+      if (!emitTile(group, nullptr, nullptr))
+        return false;
+    }
+    return true;
+  }
+
+  bool hasHeadNorm() {
+    return llvm::any_of(stage.getBody().front(), [](Operation &op) {
+      auto norm = dyn_cast<rondo::NormOp>(op);
+      return norm && norm.getHeads();
+    });
+  }
+
+  //===--------------------------------------------------------------------===//
+  // Prologue
+  //===--------------------------------------------------------------------===//
+
+  /// Sum over the row of `fn` of each chunk of `value`.
+  Value emitReduce(Value value,
+                   llvm::function_ref<Value(OpBuilder &, Value)> fn) {
+    auto reduce =
+        ReduceOp::create(builder, value.getLoc(), builder.getF32Type(),
+                         getFlatLayout(value.getType()));
+    Block &block = reduce.getBody().emplaceBlock();
+    Value index = block.addArgument(builder.getIndexType(), value.getLoc());
+    OpBuilder inside = OpBuilder::atBlockBegin(&block);
+    ChunkEvaluator chunks(context, inside, index, /*panels=*/1);
+    Value chunk = chunks.get(value, 0);
+    if (!chunk)
+      return nullptr;
+    rt::YieldOp::create(inside, value.getLoc(), fn(inside, chunk));
+    return reduce.getResult();
+  }
+
+  /// Computes the statistics of `op`, if it is a whole-row norm.
+  bool emitStatistics(Operation *op) {
+    auto norm = dyn_cast<rondo::NormOp>(op);
+    if (!norm || norm.getHeads())
+      return true;
+    Location loc = op->getLoc();
+    int64_t width = cast<RankedTensorType>(norm.getType()).getDimSize(1);
+    NormStatistics statistics;
+    if (norm.getKind() == NormKind::Layer) {
+      Value sum = emitReduce(norm.getInput(),
+                             [](OpBuilder &, Value chunk) { return chunk; });
+      if (!sum)
+        return false;
+      Value count = arith::ConstantOp::create(builder, loc,
+                                              builder.getF32FloatAttr(width));
+      statistics.mean = arith::DivFOp::create(builder, loc, sum, count);
+    }
+    Value squares = emitReduce(norm.getInput(), [&](OpBuilder &b, Value chunk) {
+      if (statistics.mean) {
+        Value mean = vector::BroadcastOp::create(b, loc, chunk.getType(),
+                                                 statistics.mean);
+        chunk = arith::SubFOp::create(b, loc, chunk, mean);
+      }
+      return arith::MulFOp::create(b, loc, chunk, chunk).getResult();
+    });
+    if (!squares)
+      return false;
+    statistics.scale =
+        emitInverseDeviation(builder, loc, squares, width, norm.getEps());
+    context.norms[norm] = statistics;
+    return true;
+  }
+
+  RowFormat getRowFormat(rondo::LinearOp linear) {
+    switch (linear.getArithmetic().value_or(Arithmetic::Exact)) {
+    case Arithmetic::Exact:
+      return RowFormat::F32;
+    case Arithmetic::BF16Dot:
+      return options.nativeBF16 ? RowFormat::BF16Pair : RowFormat::BF16AsF32;
+    case Arithmetic::Int8Dynamic:
+      return RowFormat::Int8Group;
+    }
+    llvm_unreachable("unknown arithmetic mode");
+  }
+
+  Value emitPack(rondo::LinearOp linear) {
+    for (Operation &op : stage.getBody().front()) {
+      if (&op == linear)
+        break;
+      if (!emitStatistics(&op))
+        return nullptr;
+    }
+    Value input = linear.getInput();
+    auto pack = PackOp::create(
+        builder, linear.getLoc(), PackedRowsType::get(stage.getContext()),
+        getFlatLayout(input.getType()), getRowFormat(linear),
+        /*scratch=*/IntegerAttr(), /*shared=*/IntegerAttr());
+    Block &block = pack.getBody().emplaceBlock();
+    Value index = block.addArgument(builder.getIndexType(), linear.getLoc());
+    OpBuilder inside = OpBuilder::atBlockBegin(&block);
+    ChunkEvaluator chunks(context, inside, index, /*panels=*/1);
+    Value chunk = chunks.get(input, 0);
+    if (!chunk)
+      return nullptr;
+    rt::YieldOp::create(inside, linear.getLoc(), chunk);
+    return pack.getResult();
+  }
+
+  //===--------------------------------------------------------------------===//
+  // Groups
+  //===--------------------------------------------------------------------===//
+
+  /// Results of `linear` that `value` depends on.
+  void collectOutputs(rondo::LinearOp linear, Value value,
+                      llvm::SetVector<unsigned> &outputs) {
+    if (value.getDefiningOp() == linear.getOperation()) {
+      outputs.insert(cast<OpResult>(value).getResultNumber());
+      return;
+    }
+    if (isInside(value))
+      for (Value operand : value.getDefiningOp()->getOperands())
+        collectOutputs(linear, operand, outputs);
+  }
+
+  SmallVector<TileGroup> formGroups(rondo::LinearOp linear) {
+    // Every value that is kept joins the results it is made of.
+    SmallVector<unsigned> leader(linear.getNumResults());
+    for (unsigned i = 0; i < leader.size(); ++i)
+      leader[i] = i;
+    auto join = [&](Value value) -> unsigned {
+      llvm::SetVector<unsigned> outputs;
+      collectOutputs(linear, value, outputs);
+      unsigned first = leader[outputs.front()];
+      for (unsigned output : outputs) {
+        unsigned old = leader[output];
+        for (unsigned &l : leader)
+          if (l == old)
+            l = first;
+      }
+      return first;
+    };
+    for (Value value : getStageYield().getValues())
+      join(value);
+    for (Operation &op : stage.getBody().front())
+      if (isa<rondo::AppendOp, rondo::TraceOp>(op))
+        for (Value operand : op.getOperands())
+          join(operand);
+
+    llvm::MapVector<unsigned, TileGroup> groups;
+    for (unsigned i = 0; i < leader.size(); ++i)
+      groups[leader[i]].outputs.push_back(i);
+    for (Value value : getStageYield().getValues())
+      groups[join(value)].yielded.push_back(value);
+    for (Operation &op : stage.getBody().front())
+      if (isa<rondo::AppendOp, rondo::TraceOp>(op))
+        for (Value operand : op.getOperands())
+          if (TileGroup &group = groups[join(operand)];
+              !llvm::is_contained(group.effects, &op))
+            group.effects.push_back(&op);
+
+    SmallVector<TileGroup> result;
+    for (auto &[first, group] : groups) {
+      group.layout =
+          context.layouts.get(linear.getResult(group.outputs.front()));
+      if (hasHeadNorm() && group.layout.getHeads() > 1)
+        group.panels = group.layout.getHeadLanes() / kLanes;
+      result.push_back(std::move(group));
+    }
+    return result;
+  }
+
+  //===--------------------------------------------------------------------===//
+  // Tiles
+  //===--------------------------------------------------------------------===//
+
+  bool emitTile(TileGroup &group, rondo::LinearOp linear, Value rows) {
+    SmallVector<Type> types;
+    for (Value value : group.yielded)
+      types.push_back(context.layouts.getPhysicalType(value));
+    int64_t units = group.layout.getLanes() / kLanes / group.panels;
+    auto tile =
+        TileOp::create(builder, stage.getLoc(), types, units, group.panels,
+                       /*scratch=*/IntegerAttr());
+    Block &block = tile.getBody().emplaceBlock();
+    Value unit = block.addArgument(builder.getIndexType(), stage.getLoc());
+    OpBuilder inside = OpBuilder::atBlockBegin(&block);
+    ChunkEvaluator chunks(context, inside, unit, group.panels);
+    if (linear)
+      emitContractions(group, linear, rows, inside, unit, chunks);
+    SmallVector<Value> yielded;
+    for (Value value : group.yielded)
+      for (int64_t panel = 0; panel < group.panels; ++panel)
+        yielded.push_back(chunks.get(value, panel));
+    if (llvm::is_contained(yielded, Value()))
+      return false;
+    for (Operation *op : group.effects)
+      if (!emitEffect(op, group, inside, unit, chunks))
+        return false;
+    rt::YieldOp::create(inside, stage.getLoc(), yielded);
+    for (auto [value, result] : llvm::zip(group.yielded, tile.getResults()))
+      results.map(value, result);
+    return true;
+  }
+
+  void emitContractions(TileGroup &group, rondo::LinearOp linear, Value rows,
+                        OpBuilder &inside, Value unit, ChunkEvaluator &chunks) {
+    SmallVector<FlatSymbolRefAttr> params;
+    SmallVector<LayoutAttr> layouts;
+    for (unsigned output : group.outputs) {
+      params.push_back(cast<FlatSymbolRefAttr>(linear.getWeights()[output]));
+      layouts.push_back(context.layouts.get(linear.getResult(output)));
+    }
+    PackedOp packed = context.weights.getPacked(params, layouts, group.panels);
+    int64_t stride = group.panels * group.outputs.size();
+    VectorType type = VectorType::get({kLanes}, inside.getF32Type());
+    for (auto [i, output] : llvm::enumerate(group.outputs))
+      for (int64_t panel = 0; panel < group.panels; ++panel) {
+        Value chunk = ContractOp::create(
+            inside, linear.getLoc(), type, rows, packed.getSymName(), unit,
+            /*first=*/0, stride,
+            static_cast<int64_t>(i) * group.panels + panel);
+        chunks.set(linear.getResult(output), panel,
+                   addBias(linear, output, layouts[i], inside, unit,
+                           group.panels, panel, chunk));
+      }
+  }
+
+  Value addBias(rondo::LinearOp linear, unsigned output, LayoutAttr layout,
+                OpBuilder &inside, Value unit, int64_t panels, int64_t panel,
+                Value chunk) {
+    if (!linear.getBiases())
+      return chunk;
+    auto bias = dyn_cast<FlatSymbolRefAttr>((*linear.getBiases())[output]);
+    if (!bias)
+      return chunk;
+    VectorOp vector = context.weights.getVector(bias, layout, /*repeat=*/1);
+    Value load = LoadVectorOp::create(inside, linear.getLoc(),
+                                      cast<VectorType>(chunk.getType()),
+                                      vector.getSymName(), unit, panels, panel);
+    return arith::AddFOp::create(inside, linear.getLoc(), chunk, load);
+  }
+
+  bool emitEffect(Operation *op, TileGroup &group, OpBuilder &inside,
+                  Value unit, ChunkEvaluator &chunks) {
+    for (int64_t panel = 0; panel < group.panels; ++panel) {
+      if (auto trace = dyn_cast<rondo::TraceOp>(op)) {
+        Value chunk = chunks.get(trace.getValue(), panel);
+        if (!chunk)
+          return false;
+        int64_t width =
+            cast<RankedTensorType>(trace.getValue().getType()).getDimSize(1);
+        rt::TraceOp::create(inside, op->getLoc(), chunk,
+                            op->getAttrOfType<IntegerAttr>("point").getInt(),
+                            width, op->hasAttr("fixed"), unit);
+        continue;
+      }
+      auto append = cast<rondo::AppendOp>(op);
+      for (auto [side, value] :
+           {std::pair(CacheSide::Key, append.getKey()),
+            std::pair(CacheSide::Value, append.getValue())}) {
+        if (!belongsTo(value, group))
+          continue;
+        Value chunk = chunks.get(value, panel);
+        if (!chunk)
+          return false;
+        rt::AppendOp::create(inside, op->getLoc(), side, chunk,
+                             append.getCache(), unit, group.panels, panel);
+      }
+    }
+    return true;
+  }
+
+  /// Whether `group` computes `value`.
+  bool belongsTo(Value value, TileGroup &group) {
+    if (group.outputs.empty())
+      return context.layouts.get(value) == group.layout;
+    auto linear = cast<rondo::LinearOp>(findRoot());
+    llvm::SetVector<unsigned> outputs;
+    collectOutputs(linear, value, outputs);
+    return llvm::is_contained(group.outputs, outputs.front());
+  }
+
+  StageOp stage;
+  const TilingOptions &options;
+  OpBuilder builder;
+  TilingContext context;
+  StageOp tiled;
+  IRMapping results; // value of the stage -> physical result
+};
+} // namespace
+
+StageOp rondo::rt::tileStage(StageOp stage, const LayoutMap &layouts,
+                             WeightSymbols &weights,
+                             const TilingOptions &options,
+                             const IRMapping &physical) {
+  return StageTiler(stage, layouts, weights, options, physical).tile();
+}
