@@ -222,13 +222,19 @@ void BundleWriter::place() {
 
 /// Writes the data section and takes the hash of each tensor.
 Error BundleWriter::stream(OutputFile &file) {
+  uint64_t done = 0, all = 0;
+  for (const WeightTensor &weight : weights)
+    all += weight.bytes;
   for (Part &part : contents) {
     file.skipTo(dataStart + part.tensor.offset);
+    bool isWeight = StringRef(part.tensor.name).starts_with("weight.");
     Hasher hasher;
     uint64_t written = 0;
     auto sink = [&](llvm::ArrayRef<char> bytes) {
       hasher.update(bytes);
       written += bytes.size();
+      if (parts.progress && isWeight)
+        parts.progress(done + written, all);
       return file.write(bytes);
     };
     if (Error error = part.produce(sink))
@@ -238,6 +244,7 @@ Error BundleWriter::stream(OutputFile &file) {
                        llvm::Twine(written) + " bytes, planned were " +
                        llvm::Twine(part.tensor.bytes));
     part.tensor.hash = hasher.digest();
+    done += isWeight ? written : 0;
   }
   return Error::success();
 }

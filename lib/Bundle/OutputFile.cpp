@@ -87,3 +87,12 @@ Error OutputFile::finish(StringRef head) {
   file.reset();
   return error ? makeError(path, toString(std::move(error))) : Error::success();
 }
+
+Error rondo::writeFile(StringRef path, StringRef text) {
+  Expected<OutputFile> file = OutputFile::create(path);
+  if (!file)
+    return file.takeError();
+  if (Error error = file->write(llvm::ArrayRef(text.data(), text.size())))
+    return error;
+  return file->finish("");
+}

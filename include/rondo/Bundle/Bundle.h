@@ -20,6 +20,7 @@
 #include "llvm/Support/Error.h"
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 namespace rondo {
@@ -36,6 +37,8 @@ struct BundleParts {
   const ArchiveSet *archives = nullptr;
   /// Threads that pack weights.
   unsigned threads = 2;
+  /// Told after each piece of weights: bytes done and bytes in all.
+  std::function<void(uint64_t, uint64_t)> progress;
 };
 
 /// Sizes of a written bundle, in bytes.

@@ -57,6 +57,9 @@ private:
   std::unique_ptr<llvm::raw_fd_ostream> stream;
 };
 
+/// Writes a whole file.
+llvm::Error writeFile(llvm::StringRef path, llvm::StringRef text);
+
 } // namespace rondo
 
 #endif // RONDO_BUNDLE_OUTPUTFILE_H

@@ -1,0 +1,168 @@
+//===- Check.cpp - what an import says without compiling ------------------===//
+//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Estimates from the model level alone: close enough to see whether a model
+// fits a machine, before minutes are spent on compiling it.
+//
+//===----------------------------------------------------------------------===//
+#include "Check.h"
+
+#include "rondo/Bundle/Storage.h"
+#include "rondo/Dialect/Rondo/Analysis/ScheduleAnalysis.h"
+#include "rondo/Dialect/Rondo/IR/Rondo.h"
+#include "rondo/Dialect/Rondo/IR/RondoModuleAttrs.h"
+
+#include "mlir/IR/SymbolTable.h"
+#include "llvm/ADT/SmallPtrSet.h"
+#include "llvm/Support/FormatVariadic.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+using namespace mlir;
+using namespace rondo;
+
+/// Memory bandwidth that the time of a step is quoted for: two DDR4-3200
+/// channels at four fifths of their peak, bytes a second.
+static constexpr double kReferenceBandwidth = 40e9;
+
+std::string rondo::formatBytes(uint64_t bytes) {
+  if (bytes < 10000)
+    return llvm::formatv("{0} bytes", bytes);
+  double value = bytes;
+  const char *units[] = {"kB", "MB", "GB", "TB"};
+  int unit = -1;
+  while (value >= 1000 && unit < 3) {
+    value /= 1000;
+    ++unit;
+  }
+  return llvm::formatv("{0:f1} {1}", value, units[unit]);
+}
+
+namespace {
+
+/// What a model takes, in bytes.
+struct Estimate {
+  uint64_t weights = 0;
+  uint64_t step = 0; // weights that one decode step reads
+  uint64_t kvPosition = 0;
+  uint64_t arena = 0;
+};
+
+class Estimator {
+public:
+  explicit Estimator(ModuleOp module) : module(module), symbols(module) {}
+
+  LogicalResult run();
+  void print(raw_ostream &os) const;
+
+private:
+  uint64_t getEntryBytes(ParamOp param) const;
+  uint64_t getLinearBytes(Operation *root);
+  void readBlock(BlockOp block, int64_t executions);
+  int64_t getOption(StringRef key) const;
+
+  ModuleOp module;
+  SymbolTable symbols;
+  SmallVector<Execution> executions;
+  Estimate estimate;
+};
+
+} // namespace
+
+int64_t Estimator::getOption(StringRef key) const {
+  auto options = module->getAttrOfType<DictionaryAttr>(kOptionsAttr);
+  auto value = options ? options.getAs<IntegerAttr>(key) : nullptr;
+  return value ? value.getInt() : 0;
+}
+
+uint64_t Estimator::getEntryBytes(ParamOp param) const {
+  return getByteSize(getStorageType(param.getStoredType()),
+                     param.getTensorType().getNumElements());
+}
+
+/// Bytes of the matrices that the linears under `root` read once.
+uint64_t Estimator::getLinearBytes(Operation *root) {
+  uint64_t bytes = 0;
+  root->walk([&](LinearOp linear) {
+    for (auto weight : linear.getWeights().getAsRange<FlatSymbolRefAttr>())
+      if (auto param = symbols.lookup<ParamOp>(weight.getValue()))
+        bytes += getEntryBytes(param);
+  });
+  return bytes;
+}
+
+void Estimator::readBlock(BlockOp block, int64_t count) {
+  estimate.step += count * getLinearBytes(block);
+  auto options = module->getAttrOfType<DictionaryAttr>(kOptionsAttr);
+  auto kv = options ? options.getAs<TypeAttr>("kv") : nullptr;
+  int64_t element = kv ? kv.getValue().getIntOrFloatBitWidth() / 8 : 4;
+  block.walk([&](AppendOp append) {
+    auto type = cast<RankedTensorType>(append.getKey().getType());
+    estimate.kvPosition += count * 2 * type.getDimSize(1) * element;
+  });
+}
+
+LogicalResult Estimator::run() {
+  for (ParamOp param : module.getOps<ParamOp>())
+    estimate.weights += param.getLayerCount() * getEntryBytes(param);
+  for (auto model : module.getOps<func::FuncOp>()) {
+    FailureOr<SmallVector<Execution>> schedule = flattenSchedule(model);
+    if (failed(schedule))
+      return failure();
+    executions.append(*schedule);
+    estimate.step += getLinearBytes(model);
+  }
+  std::map<StringRef, int64_t> counts;
+  for (Execution &execution : executions)
+    ++counts[execution.op.getBlock()];
+  for (BlockOp block : module.getOps<BlockOp>())
+    if (int64_t count = counts[block.getSymName()])
+      readBlock(block, count);
+  // Values that live at once in a block: its state and its widest rows, twice.
+  int64_t width = 0;
+  module.walk([&](LinearOp linear) {
+    int64_t sum = 0;
+    for (Value output : linear.getOutputs())
+      sum += cast<RankedTensorType>(output.getType()).getDimSize(1);
+    if (linear->getParentOfType<BlockOp>())
+      width = std::max(width, sum);
+  });
+  estimate.arena = getOption("rows") * 2 * width * sizeof(float);
+  return success();
+}
+
+void Estimator::print(raw_ostream &os) const {
+  std::set<std::pair<StringRef, int64_t>> unique;
+  for (const Execution &execution : executions) {
+    ApplyOp op = execution.op;
+    unique.insert({op.getBlock(), execution.layer});
+  }
+  os << "executions: " << executions.size() << " of " << unique.size()
+     << " unique layers\n";
+  uint64_t context = getOption("context");
+  os << "weights: " << formatBytes(estimate.weights) << '\n';
+  os << "KV: " << formatBytes(estimate.kvPosition) << " a position, "
+     << formatBytes(estimate.kvPosition * context) << " a sequence of "
+     << context << ", " << getOption("sequences") << " sequences at most\n";
+  os << "arena: about " << formatBytes(estimate.arena) << '\n';
+  os << "decode step: reads " << formatBytes(estimate.step) << " of weights, "
+     << llvm::formatv("{0:f2} ms at {1:f0} GB/s\n",
+                      estimate.step / kReferenceBandwidth * 1e3,
+                      kReferenceBandwidth / 1e9);
+}
+
+LogicalResult rondo::writeCheck(const Import &import, raw_ostream &os) {
+  for (const std::string &line : import.log)
+    os << line << '\n';
+  Estimator estimator(*import.module);
+  if (failed(estimator.run()))
+    return failure();
+  estimator.print(os);
+  return success();
+}

@@ -1,0 +1,228 @@
+//===- ModuleOptions.cpp - options as attributes of a module --------------===//
+//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "ModuleOptions.h"
+
+#include "Diagnostics.h"
+#include "rondo/Dialect/Rondo/IR/RondoModuleAttrs.h"
+#include "rondo/Driver/SelectStorage.h"
+
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/BuiltinTypes.h"
+
+#include <algorithm>
+
+using namespace mlir;
+using namespace rondo;
+
+/// Defaults of the command line, see its `--help`.
+static constexpr int64_t kDefaultContext = 4096;
+static constexpr int64_t kDefaultSequences = 16;
+static constexpr int64_t kDefaultRows = 512;
+
+//===----------------------------------------------------------------------===//
+// Phase
+//===----------------------------------------------------------------------===//
+
+FailureOr<Phase> rondo::settlePhase(ModuleOp module,
+                                    std::optional<Phase> given) {
+  std::optional<Phase> phase = given.value_or(Phase::Input);
+  if (auto said = module->getAttrOfType<StringAttr>(kPhaseAttr)) {
+    phase = symbolizePhase(said.getValue());
+    if (!phase || *phase == Phase::Artifact)
+      return module.emitError("'rondo.phase' is '")
+             << said.getValue() << "', which is no phase of a module";
+    if (given && *given != *phase)
+      return module.emitError("module is at phase '")
+             << said.getValue() << "', but --compile-from says '"
+             << stringifyPhase(*given) << "'; leave the option out";
+  }
+  module->setAttr(kPhaseAttr,
+                  StringAttr::get(module.getContext(), stringifyPhase(*phase)));
+  return *phase;
+}
+
+//===----------------------------------------------------------------------===//
+// First setting
+//===----------------------------------------------------------------------===//
+
+/// Longest sequence: as given, else the checkpoint's within the default.
+static int64_t chooseContext(ModuleOp module, const ModelOptions &options) {
+  auto limit = module->getAttrOfType<IntegerAttr>(kContextLimitAttr);
+  if (options.context) {
+    if (limit && *options.context > limit.getInt())
+      report("warning", "--context=" + std::to_string(*options.context) +
+                            " is beyond the " + std::to_string(limit.getInt()) +
+                            " positions that the checkpoint is made for");
+    return *options.context;
+  }
+  return limit ? std::min(limit.getInt(), kDefaultContext) : kDefaultContext;
+}
+
+/// Storage of keys and values: as given, else f32 where nothing else rounds.
+static Type chooseKV(ModuleOp module, const ModelOptions &options) {
+  MLIRContext *ctx = module.getContext();
+  bool isExact = options.exact || getMainStorage(module) == StorageType::F32;
+  std::string name = options.kv.value_or(isExact ? "f32" : "bf16");
+  if (name == "f32")
+    return Float32Type::get(ctx);
+  return name == "f16" ? Type(Float16Type::get(ctx))
+                       : Type(BFloat16Type::get(ctx));
+}
+
+static void setOptions(ModuleOp module, const ModelOptions &options) {
+  Builder builder(module.getContext());
+  auto entry = [&](StringRef key, Attribute value) {
+    return builder.getNamedAttr(key, value);
+  };
+  StringRef weights =
+      options.weights ? StringRef(options.weights->text) : StringRef("keep");
+  module->setAttr(
+      kOptionsAttr,
+      builder.getDictionaryAttr({
+          entry("context",
+                builder.getI64IntegerAttr(chooseContext(module, options))),
+          entry("sequences",
+                builder.getI64IntegerAttr(
+                    options.sequences.value_or(kDefaultSequences))),
+          entry("rows",
+                builder.getI64IntegerAttr(options.rows.value_or(kDefaultRows))),
+          entry("kv", TypeAttr::get(chooseKV(module, options))),
+          entry("arithmetic",
+                builder.getStringAttr(options.exact ? "exact" : "fast")),
+          entry("weights", builder.getStringAttr(weights)),
+          entry("trace", builder.getBoolAttr(options.tracePoints)),
+          entry("weightless", builder.getBoolAttr(options.weightless)),
+      }));
+}
+
+//===----------------------------------------------------------------------===//
+// Settings that are there already
+//===----------------------------------------------------------------------===//
+
+static LogicalResult conflict(ModuleOp module, StringRef option,
+                              const llvm::Twine &given,
+                              const llvm::Twine &recorded) {
+  return module.emitError("module was made with ")
+         << option << "=" << recorded << ", but the command line says " << given
+         << "; leave the option out, or compile from the checkpoint";
+}
+
+/// Text of an option's recorded value, as a user writes it.
+static std::string printValue(Attribute value) {
+  if (auto text = dyn_cast<StringAttr>(value))
+    return text.str();
+  if (auto integer = dyn_cast<IntegerAttr>(value))
+    return std::to_string(integer.getInt());
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  value.print(os, /*elideType=*/true);
+  return text;
+}
+
+/// Compares the values that the command line gives with those of the module.
+class ConflictChecker {
+public:
+  ConflictChecker(ModuleOp module, DictionaryAttr options)
+      : module(module), options(options) {}
+
+  /// Checks an option with a value, if it was given.
+  void value(StringRef key, const std::optional<std::string> &given) {
+    Attribute recorded = options.get(key);
+    if (failed(result) || !given ||
+        (recorded && printValue(recorded) == *given))
+      return;
+    result = conflict(module, ("--" + key).str(), *given,
+                      recorded ? printValue(recorded) : "its default");
+  }
+  /// Checks a flag: given, it has to be on.
+  void flag(StringRef name, StringRef key, Attribute on, bool given) {
+    if (failed(result) || !given || options.get(key) == on)
+      return;
+    result = module.emitError("module was made without ")
+             << name << "; leave the option out, or compile from the "
+             << "checkpoint";
+  }
+
+  LogicalResult result = success();
+
+private:
+  ModuleOp module;
+  DictionaryAttr options;
+};
+
+static std::optional<std::string> toText(std::optional<int64_t> number) {
+  if (!number)
+    return std::nullopt;
+  return std::to_string(*number);
+}
+
+static LogicalResult checkOptions(ModuleOp module, DictionaryAttr recorded,
+                                  const ModelOptions &options) {
+  Builder builder(module.getContext());
+  for (StringRef key : {"context", "sequences", "rows", "kv", "arithmetic",
+                        "trace", "weightless"})
+    if (!recorded.get(key))
+      return module.emitError("'rondo.options' lacks '") << key << "'";
+  ConflictChecker checker(module, recorded);
+  checker.value("context", toText(options.context));
+  checker.value("sequences", toText(options.sequences));
+  checker.value("rows", toText(options.rows));
+  checker.value("kv", options.kv);
+  if (options.weights)
+    checker.value("weights", options.weights->text);
+  checker.flag("--exact", "arithmetic", builder.getStringAttr("exact"),
+               options.exact);
+  checker.flag("--trace-points", "trace", builder.getBoolAttr(true),
+               options.tracePoints);
+  checker.flag("--weightless", "weightless", builder.getBoolAttr(true),
+               options.weightless);
+  return checker.result;
+}
+
+/// Sets the target, or checks the one that the module has.
+static LogicalResult applyTarget(ModuleOp module, const ModelOptions &options) {
+  auto recorded = module->getAttrOfType<DictionaryAttr>(kTargetAttr);
+  if (!recorded) {
+    llvm::Expected<cpu::Machine> machine =
+        options.machine ? *options.machine : cpu::getNativeMachine();
+    if (!machine)
+      return module.emitError(toString(machine.takeError()));
+    module->setAttr(kTargetAttr,
+                    cpu::getTargetAttr(module.getContext(), *machine));
+    return success();
+  }
+  llvm::Expected<cpu::Machine> machine = cpu::getMachine(recorded);
+  if (!machine)
+    return module.emitError(toString(machine.takeError()));
+  if (options.machine &&
+      cpu::getTargetAttr(module.getContext(), *options.machine) != recorded)
+    return conflict(module, "--target", "cpu:" + options.machine->cpu,
+                    "cpu:" + machine->cpu);
+  return success();
+}
+
+LogicalResult rondo::applyModuleOptions(ModuleOp module, Phase phase,
+                                        const ModelOptions &options) {
+  if (failed(applyTarget(module, options)))
+    return failure();
+  if (auto recorded = module->getAttrOfType<DictionaryAttr>(kOptionsAttr))
+    return checkOptions(module, recorded, options);
+  if (phase > Phase::Rondo)
+    return module.emitError("module at phase '")
+           << stringifyPhase(phase)
+           << "' lacks 'rondo.options', which --dump-phases writes";
+  if (options.weights && failed(selectStorage(module, *options.weights)))
+    return failure();
+  setOptions(module, options);
+  return success();
+}
+
+bool rondo::isWeightless(ModuleOp module, const ModelOptions &options) {
+  auto recorded = module->getAttrOfType<DictionaryAttr>(kOptionsAttr);
+  auto flag = recorded ? recorded.getAs<BoolAttr>("weightless") : nullptr;
+  return flag ? flag.getValue() : options.weightless;
+}
