@@ -1,5 +1,4 @@
-//===- RondoModuleAttrs.h - what a module says of its compilation -*- C++
-//-*-===//
+//===- RondoModuleAttrs.h - what a module says of its compilation ---------===//
 //
 // Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -9,21 +8,24 @@
 // The discardable module attributes that travel with a model from the importer
 // to the artifact, so that a dumped phase compiles to the same bytes:
 //
-//   rondo.phase        = "input" | "rondo" | "step" | "tiled" | "buffers" |
-//   "target" rondo.architecture = "llama" rondo.name         = text for people
-//   rondo.kv_policy    = "per-depth"          policy in force
-//   rondo.trained_kv   = ["per-depth", ...]   policies the checkpoint is
-//   trained for rondo.force_kv_policy                     unit: run a policy it
-//   is not trained for rondo.stop_tokens  = [2]                  (i64 array)
-//   rondo.context_limit = 2048 : i64          longest sequence of the
-//   checkpoint rondo.archives     = [{name = "model.safetensors", path = "...",
-//   hash = "..."}] rondo.tokenizer / rondo.chat_template = {path = "...", hash
-//   = "..."} rondo.options      = {context = 2048 : i64, sequences = 16 : i64,
-//   rows = 512 : i64,
-//                         kv = f32, arithmetic = "exact" | "fast", trace =
-//                         false, weightless = false}
-//   rondo.target       = {kind = "cpu", cpu = "znver3", features =
-//   ["x86-64-v3"]}
+//   rondo.phase          "input", "rondo", "step", "tiled", "buffers", "target"
+//   rondo.architecture   "llama"
+//   rondo.name           text for people
+//   rondo.kv_policy      "per-depth": the policy in force
+//   rondo.trained_kv     ["per-depth", ...]: what the checkpoint is trained for
+//   rondo.force_kv_policy  unit: run a policy that is not one of those
+//   rondo.stop_tokens    [2] (integers)
+//   rondo.context_limit  2048 : i64, the longest sequence of the checkpoint
+//   rondo.archives       [{name = "model.safetensors", path = "...",
+//                          hash = "..."}]
+//   rondo.tokenizer, rondo.chat_template   {path = "...", hash = "..."}
+//   rondo.options        {context = 2048 : i64, sequences = 16 : i64,
+//                         rows = 512 : i64, kv = f32, arithmetic = "exact" or
+//                         "fast", trace = false, weightless = false}
+//   rondo.target         {kind = "cpu", cpu = "znver3",
+//                         features = ["x86-64-v3"]}
+//
+// RondoAttributes.cpp checks the kind of each.
 //
 //===----------------------------------------------------------------------===//
 #ifndef RONDO_DIALECT_RONDO_IR_RONDOMODULEATTRS_H

@@ -1,0 +1,64 @@
+// RUN: rondo-opt %s -split-input-file -verify-diagnostics
+
+// Tests that module attributes stand on the module.
+// expected-error @below {{attribute 'rondo.phase' expected to stand on 'builtin.module', got 'func.func'}}
+func.func private @place() attributes {rondo.phase = "rondo"}
+
+// -----
+
+// Tests that a phase is one of the known.
+// expected-error @below {{attribute 'rondo.phase' expected the name of a phase, got "late"}}
+module attributes {rondo.phase = "late"} {}
+
+// -----
+
+// Tests the kind of attributes that are text.
+// expected-error @below {{attribute 'rondo.kv_policy' expected a string, got 1 : i64}}
+module attributes {rondo.kv_policy = 1 : i64} {}
+
+// -----
+
+// Tests the kind of attributes that are lists of text.
+// expected-error @below {{attribute 'rondo.trained_kv' expected an array of strings, got "per-depth"}}
+module attributes {rondo.trained_kv = "per-depth"} {}
+
+// -----
+
+// Tests the kind of attributes that are flags.
+// expected-error @below {{attribute 'rondo.force_kv_policy' expected a unit attribute, got true}}
+module attributes {rondo.force_kv_policy = true} {}
+
+// -----
+
+// Tests the kind of attributes that are integers.
+// expected-error @below {{attribute 'rondo.context_limit' expected an integer, got "2048"}}
+module attributes {rondo.context_limit = "2048"} {}
+
+// -----
+
+// Tests the kind of attributes that are lists of integers.
+// expected-error @below {{attribute 'rondo.stop_tokens' expected an array of integers, got ["</s>"]}}
+module attributes {rondo.stop_tokens = ["</s>"]} {}
+
+// -----
+
+// Tests the kind of attributes that are dictionaries.
+// expected-error @below {{attribute 'rondo.target' expected a dictionary, got "cpu"}}
+module attributes {rondo.target = "cpu"} {}
+
+// -----
+
+// Tests the kind of attributes that are lists of dictionaries.
+// expected-error @below {{attribute 'rondo.archives' expected an array of dictionaries, got ["model.safetensors"]}}
+module attributes {rondo.archives = ["model.safetensors"]} {}
+
+// -----
+
+// Tests that the arithmetic option is known.
+// expected-error @below {{attribute 'rondo.options' expected 'arithmetic' to be "exact" or "fast", got "quick"}}
+module attributes {rondo.options = {arithmetic = "quick"}} {}
+
+// -----
+
+// Tests that other names of the dialect are left to the passes that use them.
+module attributes {rondo.something_else = 1 : i64} {}

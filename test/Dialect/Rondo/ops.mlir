@@ -1,0 +1,75 @@
+// RUN: rondo-opt %s -verify-roundtrip | FileCheck %s
+// RUN: rondo-opt %s -mlir-print-op-generic | rondo-opt | FileCheck %s
+
+// Tests that every operation prints as it is written.
+
+// CHECK: rondo.param @table : tensor<100x64xf32> from ["embed"]
+rondo.param @table : tensor<100x64xf32> from ["embed"]
+// CHECK: rondo.param @w layers(2) : tensor<64x64xbf16> from ["0.w", "1.w"]
+rondo.param @w layers(2) : tensor<64x64xbf16> from ["0.w", "1.w"]
+rondo.param @v layers(2) : tensor<128x64xbf16> from ["0.v", "1.v"]
+rondo.param @b layers(2) : tensor<64xf32> from ["0.b", "1.b"]
+rondo.param @norm : tensor<64xf32> from ["norm"]
+rondo.param @head_norm : tensor<32xf32> from ["head_norm"]
+
+// CHECK-LABEL: rondo.block @layers
+// CHECK-SAME: (%[[X:.*]]: tensor<?x64xf32>) -> tensor<?x64xf32> caches(2) attributes {note = "kept"} {
+rondo.block @layers(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(2) attributes {note = "kept"} {
+  // CHECK-NEXT: rondo.norm rms %[[X]], @norm eps 9.99999974E-6 : tensor<?x64xf32>
+  %n = rondo.norm rms %x, @norm eps 1.0e-5 : tensor<?x64xf32>
+  // CHECK-NEXT: %[[Q:.*]]:2 = rondo.linear %{{.*}}, [@w, @v] bias [@b, unit] arithmetic(bf16_dot) : tensor<?x64xf32> -> tensor<?x64xf32>, tensor<?x128xf32>
+  %q, %v = rondo.linear %n, [@w, @v] bias [@b, unit] arithmetic(bf16_dot) : tensor<?x64xf32> -> tensor<?x64xf32>, tensor<?x128xf32>
+  // CHECK-NEXT: rondo.norm rms %{{.*}}, @head_norm eps 9.99999974E-6 heads(2)
+  %h = rondo.norm rms %q, @head_norm eps 1.0e-5 heads(2) : tensor<?x64xf32>
+  // CHECK-NEXT: rondo.rope interleaved %{{.*}} heads(2) frequencies [1.000000e+00, 5.000000e-01] : tensor<?x64xf32>
+  %r = rondo.rope interleaved %h heads(2) frequencies [1.0, 0.5] : tensor<?x64xf32>
+  // CHECK-NEXT: rondo.append %[[R:.*]], %[[R]] cache(1) heads(2) : tensor<?x64xf32>
+  rondo.append %r, %r cache(1) heads(2) : tensor<?x64xf32>
+  // CHECK-NEXT: rondo.attend %{{.*}} cache(1) heads(4) kv_heads(2) scale 2.500000e-01 causal window(16) : tensor<?x64xf32>
+  %a = rondo.attend %r cache(1) heads(4) kv_heads(2) scale 0.25 causal window(16) : tensor<?x64xf32>
+  // CHECK-NEXT: rondo.norm layer %{{.*}}, @norm bias @norm eps 9.99999974E-6 : tensor<?x64xf32>
+  %l = rondo.norm layer %a, @norm bias @norm eps 1.0e-5 : tensor<?x64xf32>
+  // CHECK-NEXT: rondo.activation gelu_tanh %{{.*}} : tensor<?x64xf32>
+  %g = rondo.activation gelu_tanh %l : tensor<?x64xf32>
+  rondo.trace "hidden" %g : tensor<?x64xf32>
+  // CHECK: rondo.trace "hidden" %[[G:.*]] : tensor<?x64xf32>
+  // CHECK-NEXT: rondo.yield %[[G]] : tensor<?x64xf32>
+  rondo.yield %g : tensor<?x64xf32>
+}
+
+// CHECK-LABEL: rondo.block @nothing()
+// CHECK-NEXT: }
+rondo.block @nothing() {
+}
+
+// CHECK-LABEL: rondo.block @pair
+// CHECK-SAME: (%{{.*}}: tensor<?x64xf32>, %{{.*}}: tensor<?x8xf32>) -> (tensor<?x8xf32>, tensor<?x64xf32>) {
+rondo.block @pair(%x: tensor<?x64xf32>, %y: tensor<?x8xf32>) -> (tensor<?x8xf32>, tensor<?x64xf32>) {
+  rondo.yield %y, %x : tensor<?x8xf32>, tensor<?x64xf32>
+}
+
+// CHECK-LABEL: func.func @model
+func.func @model(%t: tensor<?xi32>) -> tensor<?x64xf32> {
+  // CHECK: %[[E:.*]] = rondo.embed %{{.*}}, @table scale 8.000000e+00 : tensor<?xi32> -> tensor<?x64xf32>
+  %x = rondo.embed %t, @table scale 8.0 : tensor<?xi32> -> tensor<?x64xf32>
+  // CHECK: rondo.embed %{{.*}}, @table : tensor<?xi32> -> tensor<?x64xf32>
+  %e = rondo.embed %t, @table : tensor<?xi32> -> tensor<?x64xf32>
+  // CHECK: %[[Y:.*]]:2 = rondo.loop %[[D:.*]] to 3 carries(%[[A:.*]] = %[[E]], %[[B:.*]] = %{{.*}}) : tensor<?x64xf32>, tensor<?x64xf32> attributes {note = "kept"} {
+  %y:2 = rondo.loop %d to 3 carries(%a = %x, %b = %e) : tensor<?x64xf32>, tensor<?x64xf32> attributes {note = "kept"} {
+    // CHECK-NEXT: %[[Z:.*]] = rondo.loop %[[L:.*]] to 2 carries(%[[C:.*]] = %[[A]]) : tensor<?x64xf32> {
+    %z = rondo.loop %l to 2 carries(%c = %a) : tensor<?x64xf32> {
+      // CHECK-NEXT: rondo.apply @layers(%[[C]]) at(%[[D]], %[[L]]) layer(d1) side(d0) slot(d0 * 4 + d1 * 2) {note = "kept"} : (tensor<?x64xf32>) -> tensor<?x64xf32>
+      %f = rondo.apply @layers(%c) at(%d, %l) layer(d1) side(d0) slot(d0 * 4 + d1 * 2) {note = "kept"} : (tensor<?x64xf32>) -> tensor<?x64xf32>
+      rondo.yield %f : tensor<?x64xf32>
+    }
+    // CHECK: rondo.yield %[[B]], %[[Z]] : tensor<?x64xf32>, tensor<?x64xf32>
+    rondo.yield %b, %z : tensor<?x64xf32>, tensor<?x64xf32>
+  }
+  // CHECK: rondo.loop %{{.*}} to 1 {
+  // CHECK-NEXT: rondo.apply @nothing() layer(0) side(0) slot(0) : () -> ()
+  // CHECK-NEXT: }
+  rondo.loop %i to 1 {
+    rondo.apply @nothing() layer(0) side(0) slot(0) : () -> ()
+  }
+  return %y#0 : tensor<?x64xf32>
+}
