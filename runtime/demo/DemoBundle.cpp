@@ -194,6 +194,8 @@ static std::pair<std::string, std::string> layOut(const Parts &parts,
   if (parts.changeManifest)
     parts.changeManifest(manifest);
   std::string text = manifest.dump();
+  if (parts.changeText)
+    parts.changeText(text);
   Json header = {
       {"__metadata__",
        {{"rondo.manifest", text},

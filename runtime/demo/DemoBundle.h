@@ -36,6 +36,8 @@ struct Parts {
   Json manifest;
   /// Called with the complete manifest, to break it.
   std::function<void(Json &)> changeManifest;
+  /// Called with the manifest's text before it is hashed, to break it.
+  std::function<void(std::string &)> changeText;
   /// Called with the complete header, to break it.
   std::function<void(Json &)> changeHeader;
 

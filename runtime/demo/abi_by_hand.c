@@ -1,8 +1,7 @@
-/*===- abi_by_hand.c - a code image written by hand -----------------*- C
--*-===*\
-|* Part of Rondo, under the Apache License v2.0 with LLVM Exceptions. *|
-|* SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception *|
-\*===----------------------------------------------------------------------===*/
+/*===- abi_by_hand.c - a code image written by hand ------------*- C -*-===*\
+|* Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.       *|
+|* SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception                  *|
+\*===--------------------------------------------------------------------===*/
 /* What the compiler emits, as a person would write it: a looped toy model that
    uses every part of abi.h. All numbers are small integers in floats, so that
    any order of additions gives the same bits. blob.ld lays the image out.

@@ -5,6 +5,8 @@
 // Dispatches to what the command line asks for and turns failures into the exit
 // status: 0 done, 1 input or model at fault, 2 wrong use of the command line.
 //===----------------------------------------------------------------------===//
+#include "Bench.h"
+#include "Describe.h"
 #include "Generate.h"
 
 #include <cstdio>
@@ -41,9 +43,19 @@ static Model loadModel(const Options &options, uint32_t flags) {
 }
 
 static void run(const Options &options) {
-  Model model = loadModel(options, 0);
+  bool inspect = options.verify || !options.describe.empty();
+  Model model = loadModel(options, inspect ? RONDO_RT_MODEL_INSPECT : 0);
   rejectUnsupported(options.execute);
-  generate(model.get(), options);
+  if (options.verify)
+    check(rondo_rt_model_verify(model.get()), "'" + options.model + "': ");
+  if (!options.describe.empty())
+    describe(model.get(), options.describe == "json");
+  if (inspect)
+    return;
+  if (options.bench)
+    bench(model.get(), options);
+  else
+    generate(model.get(), options);
 }
 
 int main(int argc, char **argv) {

@@ -1,8 +1,7 @@
-/*===- runtime.h - load a bundle, run it, sample from it ------------*- C
--*-===*\
-|* Part of Rondo, under the Apache License v2.0 with LLVM Exceptions. *|
-|* SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception *|
-\*===----------------------------------------------------------------------===*/
+/*===- runtime.h - load a bundle, run it, sample from it --------*- C -*-===*\
+|* Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.       *|
+|* SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception                  *|
+\*===--------------------------------------------------------------------===*/
 /* Ownership: what a `_create` or `_load` hands out is released by the caller
    with the `_free` of the same noun; whatever a getter returns is borrowed and
    lives as long as its object, or until the object's next step where it says
@@ -22,8 +21,7 @@ extern "C" {
 
 #define RONDO_RT_API __attribute__((visibility("default")))
 
-/*===-- Status
- * --------------------------------------------------------------===*/
+/*===-- Status ------------------------------------------------------------===*/
 
 /** What kind of fault a status reports. */
 typedef enum rondo_rt_status_code {
@@ -51,8 +49,7 @@ RONDO_RT_API const char *rondo_rt_status_message(const rondo_rt_status *status);
 /** Releases a status; null is allowed. */
 RONDO_RT_API void rondo_rt_status_free(rondo_rt_status *status);
 
-/*===-- Machine
- * -------------------------------------------------------------===*/
+/*===-- Machine -----------------------------------------------------------===*/
 
 /** Version of this library, such as "0.1.0". */
 RONDO_RT_API const char *rondo_rt_version(void);
@@ -66,8 +63,7 @@ RONDO_RT_API uint64_t rondo_rt_machine_cache_bytes(void);
 /** Physical cores this process may use, by affinity and cgroup quota. */
 RONDO_RT_API uint32_t rondo_rt_machine_cores(void);
 
-/*===-- Model
- * ---------------------------------------------------------------===*/
+/*===-- Model -------------------------------------------------------------===*/
 
 /** A loaded bundle: mapped file, checked manifest, code and schedule. */
 typedef struct rondo_rt_model rondo_rt_model;
@@ -122,8 +118,7 @@ RONDO_RT_API const char *rondo_rt_model_trace_point(const rondo_rt_model *model,
                                                     int32_t *number,
                                                     uint32_t *width);
 
-/*===-- Session and sequences
- * -----------------------------------------------===*/
+/*===-- Session and sequences ---------------------------------------------===*/
 
 /** Memory and threads to run a model: arena, scratch, KV pages, team. */
 typedef struct rondo_rt_session rondo_rt_session;
@@ -201,8 +196,7 @@ RONDO_RT_API rondo_rt_status *
 rondo_rt_session_measure(rondo_rt_session *session, rondo_rt_probe probe,
                          uint64_t bytes, double *per_second);
 
-/*===-- Scheduler
- * -----------------------------------------------------------===*/
+/*===-- Scheduler ---------------------------------------------------------===*/
 
 /** Puts prompts and new tokens of many requests into steps, and samples. */
 typedef struct rondo_rt_scheduler rondo_rt_scheduler;

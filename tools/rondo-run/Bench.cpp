@@ -1,0 +1,306 @@
+//===- Bench.cpp - measured speed against the machine's ceilings ----------===//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+// Ceilings drift with the machine's neighbours, so each repetition measures
+// them anew and is compared with its own; the median of those shares is
+// reported.
+//===----------------------------------------------------------------------===//
+#include "Bench.h"
+#include "Generate.h"
+#include "Traffic.h"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+
+using namespace rondo_run;
+
+namespace {
+
+/// Share of the last-level cache that data can count on; the rest goes to
+/// activations and to others. Measured on a shared 32 MiB cache.
+constexpr double kCacheShare = 0.625;
+/// Working set of the memory ceiling: beyond any cache.
+constexpr uint64_t kLeastMemoryBytes = 256u << 20;
+/// Working set of the cache ceiling where the model's own is smaller: beyond
+/// L2.
+constexpr uint64_t kLeastCacheBytes = 4u << 20;
+
+/// Ceilings of one repetition.
+struct Ceilings {
+  double memory = 0; // bytes/s
+  double cache = 0;  // bytes/s
+  double flops = 0;  // FLOP/s
+};
+
+/// One phase of one repetition.
+struct Sample {
+  double tokensPerSecond;
+  double boundPerSecond;
+};
+
+/// A phase over all repetitions.
+struct Phase {
+  Traffic traffic; // of all its steps
+  uint64_t tokens = 0;
+  std::vector<Sample> samples;
+};
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  size_t half = values.size() / 2;
+  return values.size() % 2 ? values[half]
+                           : (values[half - 1] + values[half]) / 2;
+}
+
+class Bench {
+public:
+  Bench(rondo_rt_model *model, const Options &options);
+  ~Bench();
+  void run();
+  void print() const;
+
+private:
+  void checkSizes() const;
+  Ceilings measureCeilings() const;
+  void compute(uint32_t first, uint32_t count, bool each, Phase *phase);
+  void runStep(std::vector<rondo_rt_row> &rows, Phase *phase);
+  template <typename Body>
+  void measure(Phase &phase, const Ceilings &ceilings, Body body);
+  void truncate(uint32_t length);
+  nlohmann::ordered_json phaseJson(const Phase &phase) const;
+  nlohmann::ordered_json ceilingsJson() const;
+
+  const BenchOptions &bench_;
+  const rondo_rt_model_info &info_;
+  nlohmann::json manifest_;
+  Session session_;
+  double cacheBytes_; // that data can count on
+  TrafficModel traffic_;
+  std::vector<uint32_t> sequences_;
+  Phase prefill_, decode_;
+  std::vector<Ceilings> ceilings_;
+};
+
+Bench::Bench(rondo_rt_model *model, const Options &options)
+    : bench_(*options.bench), info_(*rondo_rt_model_get_info(model)),
+      manifest_(nlohmann::json::parse(rondo_rt_model_manifest(model))),
+      session_(createSession(model, options)),
+      cacheBytes_(kCacheShare *
+                  static_cast<double>(rondo_rt_machine_cache_bytes())),
+      traffic_(manifest_, info_, cacheBytes_) {
+  checkSizes();
+  sequences_.resize(bench_.batch);
+  for (uint32_t &sequence : sequences_)
+    check(rondo_rt_sequence_create(session_.get(), &sequence));
+}
+
+Bench::~Bench() {
+  for (uint32_t sequence : sequences_)
+    rondo_rt_sequence_free(session_.get(), sequence);
+}
+
+void Bench::checkSizes() const {
+  uint64_t start = bench_.at.value_or(bench_.prefill);
+  uint64_t length = std::max<uint64_t>(bench_.prefill, start + bench_.decode);
+  if (length > info_.context)
+    throw InputFailure(
+        "--bench: needs " + std::to_string(length) +
+        " positions, the bundle has " + std::to_string(info_.context) +
+        "; measure fewer or compile with --context=" + std::to_string(length));
+  if (bench_.batch > std::min(info_.sequences, info_.rows))
+    throw InputFailure("--bench: batch of " + std::to_string(bench_.batch) +
+                       " is more than the bundle's " +
+                       std::to_string(info_.sequences) + " sequences and " +
+                       std::to_string(info_.rows) +
+                       " rows; measure a smaller one or compile with "
+                       "--sequences=" +
+                       std::to_string(bench_.batch));
+}
+
+/// The probe whose instructions the model's contractions use.
+rondo_rt_probe probeFor(const std::string &arithmetic) {
+  if (arithmetic == "bf16-dot")
+    return RONDO_RT_PROBE_BF16_DOT;
+  if (arithmetic == "int8-dynamic")
+    return RONDO_RT_PROBE_INT8_DOT;
+  return RONDO_RT_PROBE_F32_FMA;
+}
+
+Ceilings Bench::measureCeilings() const {
+  uint64_t llc = rondo_rt_machine_cache_bytes();
+  uint64_t memory = std::max(kLeastMemoryBytes, 8 * llc);
+  uint64_t cached = std::max<uint64_t>(kLeastCacheBytes, cacheBytes_ / 2);
+  Ceilings ceilings;
+  rondo_rt_session *session = session_.get();
+  check(rondo_rt_session_measure(session, RONDO_RT_PROBE_READ, memory,
+                                 &ceilings.memory));
+  check(rondo_rt_session_measure(session, RONDO_RT_PROBE_READ, cached,
+                                 &ceilings.cache));
+  std::string arithmetic = manifest_["arithmetic"];
+  check(rondo_rt_session_measure(session, probeFor(arithmetic), 0,
+                                 &ceilings.flops));
+  return ceilings;
+}
+
+/// Tokens differ, so that no two sequences compute the same.
+rondo_rt_row makeRow(uint32_t sequence, uint32_t position,
+                     uint32_t vocabulary) {
+  rondo_rt_row row = {};
+  row.token = (position * 7919u + sequence * 104729u) % vocabulary;
+  row.position = position;
+  row.sequence = sequence;
+  row.visible = position + 1;
+  return row;
+}
+
+void Bench::runStep(std::vector<rondo_rt_row> &rows, Phase *phase) {
+  StepShape shape;
+  std::vector<uint32_t> outputs;
+  for (uint32_t i = 0; i < rows.size(); ++i)
+    if (i + 1 == rows.size() || rows[i + 1].sequence != rows[i].sequence) {
+      outputs.push_back(i);
+      shape.kvPositions += rows[i].position + 1;
+    }
+  check(rondo_rt_session_step(session_.get(), rows.data(), rows.size(),
+                              outputs.data(), outputs.size()));
+  shape.rows = rows.size();
+  shape.outputs = outputs.size();
+  if (phase) {
+    phase->traffic += traffic_.stepTraffic(shape);
+    phase->tokens += rows.size();
+  }
+  rows.clear();
+}
+
+/// Computes `count` positions from `first` on of every sequence: as full steps,
+/// or, if `each`, one position of all sequences a step.
+void Bench::compute(uint32_t first, uint32_t count, bool each, Phase *phase) {
+  std::vector<rondo_rt_row> rows;
+  rows.reserve(info_.rows);
+  uint32_t outer = each ? count : bench_.batch;
+  uint32_t inner = each ? bench_.batch : count;
+  for (uint32_t i = 0; i < outer; ++i) {
+    for (uint32_t j = 0; j < inner; ++j) {
+      uint32_t sequence = sequences_[each ? j : i];
+      rows.push_back(
+          makeRow(sequence, first + (each ? i : j), info_.vocabulary));
+      if (rows.size() == info_.rows)
+        runStep(rows, phase);
+    }
+    if (each && !rows.empty())
+      runStep(rows, phase);
+  }
+  if (!rows.empty())
+    runStep(rows, phase);
+}
+
+void Bench::truncate(uint32_t length) {
+  for (uint32_t sequence : sequences_)
+    check(rondo_rt_sequence_truncate(session_.get(), sequence, length));
+}
+
+template <typename Body>
+void Bench::measure(Phase &phase, const Ceilings &ceilings, Body body) {
+  phase.traffic = {};
+  phase.tokens = 0;
+  auto begin = std::chrono::steady_clock::now();
+  body(&phase);
+  std::chrono::duration<double> elapsed =
+      std::chrono::steady_clock::now() - begin;
+  const Traffic &traffic = phase.traffic;
+  double bound = std::max(traffic.memoryBytes / ceilings.memory +
+                              traffic.cacheBytes / ceilings.cache,
+                          traffic.flops / ceilings.flops);
+  double tokens = static_cast<double>(phase.tokens);
+  phase.samples.push_back({tokens / elapsed.count(), tokens / bound});
+}
+
+void Bench::run() {
+  uint32_t start = bench_.at.value_or(bench_.prefill);
+  // Once unmeasured: pages are committed and weights are read in.
+  compute(0, std::max(start, bench_.prefill), false, nullptr);
+  for (uint32_t i = 0; i < bench_.repeat; ++i) {
+    ceilings_.push_back(measureCeilings());
+    if (bench_.prefill) {
+      truncate(0);
+      measure(prefill_, ceilings_.back(),
+              [&](Phase *phase) { compute(0, bench_.prefill, false, phase); });
+    }
+    if (!bench_.decode)
+      continue;
+    uint32_t length = rondo_rt_sequence_length(session_.get(), sequences_[0]);
+    if (length < start)
+      compute(length, start - length, false, nullptr);
+    else
+      truncate(start);
+    measure(decode_, ceilings_.back(),
+            [&](Phase *phase) { compute(start, bench_.decode, true, phase); });
+  }
+}
+
+template <typename Get> double medianOf(const Phase &phase, Get get) {
+  std::vector<double> values;
+  for (const Sample &sample : phase.samples)
+    values.push_back(get(sample));
+  return median(values);
+}
+
+nlohmann::ordered_json Bench::phaseJson(const Phase &phase) const {
+  auto speed = [](const Sample &sample) { return sample.tokensPerSecond; };
+  auto bound = [](const Sample &sample) { return sample.boundPerSecond; };
+  auto share = [](const Sample &sample) {
+    return sample.tokensPerSecond / sample.boundPerSecond;
+  };
+  auto slower = [](const Sample &a, const Sample &b) {
+    return a.tokensPerSecond < b.tokensPerSecond;
+  };
+  auto [least, most] =
+      std::minmax_element(phase.samples.begin(), phase.samples.end(), slower);
+  double tokens = static_cast<double>(phase.tokens);
+  return {{"tokens_per_second",
+           {{"median", medianOf(phase, speed)},
+            {"min", least->tokensPerSecond},
+            {"max", most->tokensPerSecond}}},
+          {"bytes_per_token",
+           {{"memory", phase.traffic.memoryBytes / tokens},
+            {"cache", phase.traffic.cacheBytes / tokens}}},
+          {"bound_tokens_per_second", medianOf(phase, bound)},
+          {"fraction_of_bound", medianOf(phase, share)}};
+}
+
+nlohmann::ordered_json Bench::ceilingsJson() const {
+  std::vector<double> memory, cache, flops;
+  for (const Ceilings &ceilings : ceilings_) {
+    memory.push_back(ceilings.memory);
+    cache.push_back(ceilings.cache);
+    flops.push_back(ceilings.flops);
+  }
+  return {{"memory_bytes_per_second", median(memory)},
+          {"cache_bytes_per_second", median(cache)},
+          {"flops_per_second", median(flops)},
+          {"arithmetic", manifest_["arithmetic"]},
+          {"cache_bytes", cacheBytes_},
+          {"threads", rondo_rt_session_threads(session_.get())}};
+}
+
+void Bench::print() const {
+  nlohmann::ordered_json result = nlohmann::ordered_json::object();
+  if (bench_.prefill)
+    result["prefill"] = phaseJson(prefill_);
+  if (bench_.decode)
+    result["decode"] = phaseJson(decode_);
+  result["ceilings"] = ceilingsJson();
+  std::printf("%s\n", result.dump(2).c_str());
+}
+
+} // namespace
+
+void rondo_run::bench(rondo_rt_model *model, const Options &options) {
+  Bench bench(model, options);
+  bench.run();
+  bench.print();
+}

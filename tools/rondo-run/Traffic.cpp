@@ -1,0 +1,117 @@
+//===- Traffic.cpp - what a step must read and compute --------------------===//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+#include "Traffic.h"
+
+#include <nlohmann/json.hpp>
+
+#include <string>
+
+using namespace rondo_run;
+using Json = nlohmann::json;
+
+Traffic &Traffic::operator+=(const Traffic &other) {
+  memoryBytes += other.memoryBytes;
+  cacheBytes += other.cacheBytes;
+  flops += other.flops;
+  return *this;
+}
+
+namespace {
+/// Kinds of units, in the upper bits of a key.
+enum class UnitKind : uint64_t { Weights, Kv, Stage };
+} // namespace
+
+static uint64_t makeKey(UnitKind kind, uint64_t a, uint64_t b = 0) {
+  return static_cast<uint64_t>(kind) << 62 | a << 31 | b;
+}
+
+/// The index of the body whose name starts "<body>.<work>", or -1.
+static int bodyOf(const std::string &stage, const Json &bodies) {
+  for (size_t index = 0; index < bodies.size(); ++index) {
+    std::string prefix = bodies[index]["name"].get<std::string>() + ".";
+    if (stage.compare(0, prefix.size(), prefix) == 0)
+      return static_cast<int>(index);
+  }
+  return -1;
+}
+
+TrafficModel::TrafficModel(const Json &manifest,
+                           const rondo_rt_model_info &info, double cacheBytes)
+    : cacheBytes_(cacheBytes) {
+  addExecutions(manifest, info);
+  addOtherStages(manifest);
+}
+
+void TrafficModel::addExecutions(const Json &manifest,
+                                 const rondo_rt_model_info &info) {
+  const Json &bodies = manifest["schedule"]["bodies"];
+  std::vector<double> bodyBytes(bodies.size()), executed(bodies.size());
+  for (uint32_t i = 0; i < info.execution_count; ++i)
+    ++executed[info.executions[i].body];
+  for (const Json &stage : manifest["stages"]) {
+    int body = bodyOf(stage["name"].get<std::string>(), bodies);
+    if (body < 0 || executed[body] == 0)
+      continue;
+    double executions = stage["executions"].get<double>();
+    // A stage that some executions skip is spread over all of them.
+    bodyBytes[body] +=
+        executions * stage["bytes"].get<double>() / executed[body];
+    rowFlops_ += executions * stage["flops"].get<double>();
+  }
+  const Json &kv = manifest["kv"];
+  double elementBytes = kv["type"] == "f32" ? 4 : 2;
+  double positionBytes = 2 * elementBytes * kv["heads"].get<double>() *
+                         kv["padded_head_dim"].get<double>();
+  for (uint32_t i = 0; i < info.execution_count; ++i) {
+    const rondo_rt_execution &execution = info.executions[i];
+    units_.push_back(
+        {makeKey(UnitKind::Weights, execution.body, execution.layer),
+         bodyBytes[execution.body], 0});
+    units_.push_back({makeKey(UnitKind::Kv, execution.slot), 0, positionBytes});
+  }
+}
+
+void TrafficModel::addOtherStages(const Json &manifest) {
+  const Json &bodies = manifest["schedule"]["bodies"];
+  uint64_t index = 0;
+  for (const Json &stage : manifest["stages"]) {
+    ++index;
+    if (bodyOf(stage["name"].get<std::string>(), bodies) >= 0)
+      continue;
+    double executions = stage["executions"].get<double>();
+    units_.push_back({makeKey(UnitKind::Stage, index),
+                      executions * stage["bytes"].get<double>(), 0});
+    outputFlops_ += executions * stage["flops"].get<double>();
+  }
+}
+
+Traffic TrafficModel::stepTraffic(const StepShape &step) const {
+  Traffic traffic;
+  traffic.flops = rowFlops_ * step.rows + outputFlops_ * step.outputs;
+  auto bytesOf = [&](const Unit &unit) {
+    return unit.bytes +
+           unit.positionBytes * static_cast<double>(step.kvPositions);
+  };
+  // Two steps in a row; the second one is counted.
+  size_t count = units_.size();
+  for (size_t now = count; now < 2 * count; ++now) {
+    const Unit &unit = units_[now % count];
+    double bytes = bytesOf(unit), between = 0;
+    std::map<uint64_t, bool> seen;
+    size_t back = now;
+    do {
+      const Unit &other = units_[--back % count];
+      if (!seen[other.key]) {
+        seen[other.key] = true;
+        between += bytesOf(other);
+      }
+      if (other.key == unit.key)
+        break;
+    } while (between <= cacheBytes_ && back > now - count);
+    (between <= cacheBytes_ ? traffic.cacheBytes : traffic.memoryBytes) +=
+        bytes;
+  }
+  return traffic;
+}

@@ -1,0 +1,71 @@
+//===- Traffic.h - what a step must read and compute ------------*- C++ -*-===//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+// The model behind a benchmark's bound. A step reads units in the order of the
+// schedule: the weights of an execution, its KV slot, the stages outside of
+// bodies. A unit comes from the cache if no more than a share of the last-level
+// cache was read since it was read before (the step before counts: a small
+// model stays resident), else from memory. This is what makes a looped block
+// cheap.
+//===----------------------------------------------------------------------===//
+#ifndef RONDO_RUN_TRAFFIC_H
+#define RONDO_RUN_TRAFFIC_H
+
+#include "rondo_rt/runtime.h"
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <map>
+#include <vector>
+
+namespace rondo_run {
+
+/// What a step costs at least.
+struct Traffic {
+  double memoryBytes = 0;
+  double cacheBytes = 0;
+  /// Multiply-adds of weights times two; attention's own are left out, so a
+  /// bound that they would lower stays a bound.
+  double flops = 0;
+
+  Traffic &operator+=(const Traffic &other);
+};
+
+/// One step as far as its cost is concerned.
+struct StepShape {
+  uint32_t rows = 0;
+  uint32_t outputs = 0;     // rows whose logits are computed
+  uint64_t kvPositions = 0; // read, summed over the step's sequences
+};
+
+/// Facts of a model that its traffic follows from.
+class TrafficModel {
+public:
+  /// `cacheBytes` is what of the last-level cache a unit may count on.
+  TrafficModel(const nlohmann::json &manifest, const rondo_rt_model_info &info,
+               double cacheBytes);
+
+  Traffic stepTraffic(const StepShape &step) const;
+
+private:
+  /// Something read as a whole; equal keys are the same bytes.
+  struct Unit {
+    uint64_t key;
+    double bytes;         // that do not depend on the step
+    double positionBytes; // for each KV position
+  };
+
+  void addExecutions(const nlohmann::json &manifest,
+                     const rondo_rt_model_info &info);
+  void addOtherStages(const nlohmann::json &manifest);
+
+  std::vector<Unit> units_; // of one step, in order
+  double rowFlops_ = 0;     // of the bodies, for each row
+  double outputFlops_ = 0;  // of the other stages, for each output row
+  double cacheBytes_;
+};
+
+} // namespace rondo_run
+
+#endif // RONDO_RUN_TRAFFIC_H
