@@ -4,10 +4,10 @@
 //
 //   bench-kernels [rounds = 7] [K = 576] [megabytes = 256]
 //
-// Per format pair: GB/s of weights streamed from memory by 2 threads with 1
-// and 4 rows, beside a plain read of the same bytes in the same round, and
-// GFLOP/s of one thread with all rows of a tile on a panel set that fits L2,
-// beside an FMA loop. Best of `rounds`.
+// Per format pair: GB/s of weights streamed from memory by 2 threads, beside a
+// plain read of as many bytes just before; and GFLOP/s of one thread on panels
+// that fit L2, beside an FMA loop. Best of many short windows, as a shared
+// machine is quiet for milliseconds only.
 //
 //===----------------------------------------------------------------------===//
 
@@ -18,6 +18,7 @@
 #include "llvm/Support/raw_ostream.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <functional>
@@ -65,16 +66,42 @@ static double now() {
   return duration<double>(steady_clock::now().time_since_epoch()).count();
 }
 
-/// Seconds that `work(thread)` takes on all threads at once.
-static double timeThreads(const std::function<void(int)> &work) {
-  double start = now();
+/// Where two threads meet; spins, as both have a core in a useful run.
+class Barrier {
+public:
+  void wait() {
+    int64_t mine = arrived.fetch_add(1) / kThreads + 1;
+    while (arrived.load() < mine * kThreads)
+      std::this_thread::yield();
+  }
+
+private:
+  std::atomic<int64_t> arrived = 0;
+};
+
+/// Seconds of each call `work(call, thread)`, made by all threads together.
+static std::vector<double>
+timeCalls(int calls, const std::function<void(int, int)> &work) {
+  Barrier barrier;
+  std::vector<double> seconds(calls);
+  auto run = [&](int t) {
+    flushDenormals();
+    for (int call = 0; call < calls; ++call) {
+      barrier.wait();
+      double start = now();
+      work(call, t);
+      barrier.wait();
+      if (t == 0)
+        seconds[call] = now() - start;
+    }
+  };
   std::vector<std::thread> threads;
   for (int t = 1; t < kThreads; ++t)
-    threads.emplace_back(work, t);
-  work(0);
+    threads.emplace_back(run, t);
+  run(0);
   for (std::thread &thread : threads)
     thread.join();
-  return now() - start;
+  return seconds;
 }
 
 /// Reads bytes the cheapest way; the result only keeps the loads alive.
@@ -98,7 +125,7 @@ static double measurePeak() {
   for (__m256 &sum : sums)
     sum = _mm256_set1_ps(1.0f);
   __m256 a = _mm256_set1_ps(0.999f), c = _mm256_set1_ps(0.001f);
-  constexpr int64_t kIterations = 4000000;
+  constexpr int64_t kIterations = 400000;
   double start = now();
   for (int64_t i = 0; i < kIterations; ++i)
     for (__m256 &sum : sums) {
@@ -117,21 +144,40 @@ static void runPanels(const Workload &load, int64_t begin, int64_t end) {
                 lineBytes(load.spec.panel), load.k, y, 4 * kPanelWidth);
 }
 
-/// GB/s of weights with all threads, each on one contiguous range of panels.
-static double measureStream(const Workload &load) {
-  double seconds = timeThreads([&](int t) {
-    flushDenormals();
-    runPanels(load, load.panels * t / kThreads,
-              load.panels * (t + 1) / kThreads);
-  });
-  return load.panels * panelBytes(load.spec.panel, load.k) / seconds * 1e-9;
-}
+/// GB/s of weights streamed by all threads.
+struct StreamRate {
+  double kernel, read; ///< best windows
+  double ratio;        ///< median over pairs of neighbouring windows
+};
 
-static double measureRead(const uint8_t *begin, int64_t bytes) {
-  return bytes / timeThreads([&](int t) {
-           readAll(begin + bytes / kThreads * t, bytes / kThreads);
-         }) *
-         1e-9;
+/// Cuts the panels into windows of about 32 MB, which the walk over the others
+/// has evicted from the caches; reads one and contracts the next, in turn.
+static StreamRate measureStream(const Workload &load, int rounds) {
+  int64_t size = panelBytes(load.spec.panel, load.k);
+  int64_t perThread = (32 << 20) / kThreads / size;
+  int windows = load.panels / (perThread * kThreads) / 2 * 2;
+  std::vector<double> seconds =
+      timeCalls(rounds * windows, [&](int call, int t) {
+        // Odd rounds shift by one, so that both kinds visit all windows.
+        int64_t window = (call + call / windows) % windows;
+        int64_t first = (window * kThreads + t) * perThread;
+        if (call % 2)
+          runPanels(load, first, first + perThread);
+        else
+          readAll(load.weights + first * size, perThread * size);
+      });
+  double bytes = perThread * kThreads * size * 1e-9;
+  StreamRate rate{0, 0, 0};
+  std::vector<double> ratios;
+  for (size_t i = 0; i + 1 < seconds.size(); i += 2) {
+    rate.read = std::max(rate.read, bytes / seconds[i]);
+    rate.kernel = std::max(rate.kernel, bytes / seconds[i + 1]);
+    ratios.push_back(seconds[i] / seconds[i + 1]);
+  }
+  std::nth_element(ratios.begin(), ratios.begin() + ratios.size() / 2,
+                   ratios.end());
+  rate.ratio = ratios[ratios.size() / 2];
+  return rate;
 }
 
 /// GFLOP/s of one thread; few panels, many visits.
@@ -139,7 +185,7 @@ static double measureCompute(Workload load) {
   int64_t size = panelBytes(load.spec.panel, load.k);
   load.panels = std::max<int64_t>(1, (256 << 10) / size);
   double flops = 2.0 * load.spec.rows * kPanelWidth * load.k * load.panels;
-  int64_t visits = static_cast<int64_t>(3e8 / flops) + 1;
+  int64_t visits = static_cast<int64_t>(1e8 / flops) + 1;
   double start = now();
   for (int64_t i = 0; i < visits; ++i)
     runPanels(load, 0, load.panels);
@@ -173,29 +219,26 @@ static void benchmark(KernelJIT &jit, Pair pair, int maximum, uint8_t *weights,
   Bytes x = makeRow(pair.row, 8 * k, DataKind::Normal, rng);
   Workload load{nullptr, {pair.panel, pair.row, 1},         k,
                 weights, bytes / panelBytes(pair.panel, k), x.data()};
-  double read = 0, peak = 0;
-  double stream[9] = {}, compute[9] = {};
-  for (int round = 0; round < rounds; ++round) {
-    read = std::max(read, measureRead(weights, bytes));
-    peak = std::max(peak, measurePeak());
-    for (int rows = 1; rows <= maximum; ++rows) {
-      load.spec.rows = rows;
-      load.kernel = jit.get<KernelFunction>(kernelName(load.spec));
-      compute[rows] = std::max(compute[rows], measureCompute(load));
-      if (rows == 1 || rows == 2 || rows == 4)
-        stream[rows] = std::max(stream[rows], measureStream(load));
-    }
+  llvm::outs() << llvm::formatv("{0,-34}", kernelName(load.spec));
+  for (int rows : {1, 2, 4}) {
+    load.spec.rows = rows;
+    load.kernel = jit.get<KernelFunction>(kernelName(load.spec));
+    StreamRate rate = measureStream(load, rounds);
+    llvm::outs() << llvm::formatv(" {0}: {1:F1}/{2:F1} {3:F2}", rows,
+                                  rate.kernel, rate.read, rate.ratio);
   }
-  load.spec.rows = 1;
-  llvm::outs() << llvm::formatv("{0,-26} read {1:F1} |", kernelName(load.spec),
-                                read);
-  for (int rows : {1, 2, 4})
-    llvm::outs() << llvm::formatv(" {0}: {1:F1} ({2:F2})", rows, stream[rows],
-                                  stream[rows] / read);
-  llvm::outs() << llvm::formatv(" | peak {0:F1} |", peak);
-  for (int rows = 1; rows <= maximum; ++rows)
-    llvm::outs() << llvm::formatv(" {0:F1}", compute[rows]);
-  llvm::outs() << llvm::formatv(" ({0:F2})\n", compute[maximum] / peak);
+  double peak = 0, best = 0;
+  llvm::outs() << " |";
+  for (int rows = 1; rows <= maximum; ++rows, best = 0) {
+    load.spec.rows = rows;
+    load.kernel = jit.get<KernelFunction>(kernelName(load.spec));
+    for (int round = 0; round < 3 * rounds; ++round) {
+      best = std::max(best, measureCompute(load));
+      peak = std::max(peak, measurePeak());
+    }
+    llvm::outs() << llvm::formatv(" {0:F1}", best);
+  }
+  llvm::outs() << llvm::formatv(" of {0:F1}\n", peak);
   llvm::outs().flush();
 }
 
@@ -217,8 +260,8 @@ int main(int argc, char **argv) {
   KernelJIT jit(*module);
 
   llvm::outs() << llvm::formatv(
-      "K {0}, {1} MB; GB/s of weights by rows (of read) | GFLOP/s, one "
-      "thread, by rows (of peak)\n",
+      "K {0}, {1} MB; rows: GB/s of weights / of a plain read, median ratio "
+      "| GFLOP/s of one thread by rows, of an FMA loop\n",
       k, bytes >> 20);
   uint8_t *weights = allocate(bytes);
   for (Pair pair : kPairs)

@@ -190,12 +190,10 @@ void GroupEmitter::emit() {
   for (int row = 0; row < tile.spec.rows; ++row)
     integers.append(parts, startOfSums(row));
   int64_t lines = isQ8() ? 8 : 4;
-  int64_t unroll = 1;
-  integers = b.loop(b.i64(0), b.i64(lines), unroll, integers,
+  integers = b.loop(b.i64(0), b.i64(lines), 1, integers,
                     [&](Value index, ValueRange carried) {
                       integers = llvm::to_vector(carried);
-                      for (int64_t i = 0; i < unroll; ++i)
-                        emitLine(b.add(index, b.i64(i)));
+                      emitLine(index);
                       return integers;
                     });
   emitScaling();

@@ -25,6 +25,7 @@ struct KernelPlan {
   int unroll;         ///< panel lines per iteration of the K loop
   int64_t blockLines; ///< lines per block; 0: no blocks, one pass
   bool sumsInMemory;  ///< partial sums rest in y after every line
+  int64_t prefetch;   ///< lines that weights are prefetched ahead, 0: never
 
   int passes() const { return kPanelWidth / (lanes * parts); }
 };
