@@ -260,7 +260,10 @@ static void readHeads(MetadataReader &metadata, Decoder &decoder) {
   if (decoder.headDim % 2 != 0)
     metadata.fail("heads are " + Twine(decoder.headDim) +
                   " wide, but rope needs an even number");
-  metadata.logValue("attention", "heads of " + Twine(decoder.headDim));
+  if (!key && !value)
+    metadata.logValue("attention.key_length",
+                      Twine(decoder.headDim) +
+                          " (absent: embedding_length / attention.head_count)");
 }
 
 /// The number of tokens: the embedding's rows, the key, and the tokenizer's.
@@ -278,7 +281,9 @@ static void readVocabulary(MetadataReader &metadata, const GGUFFile &file,
     metadata.fail("'tokenizer.ggml.tokens' is " + tokens->format() +
                   ", but the embedding has " + Twine(decoder.vocabulary) +
                   " rows");
-  metadata.logValue("vocab_size", Twine(decoder.vocabulary));
+  if (!stated)
+    metadata.logValue("vocab_size", Twine(decoder.vocabulary) +
+                                        " (absent: rows of the embedding)");
 }
 
 static Schedule readSchedule(MetadataReader &metadata, const Decoder &decoder) {
