@@ -2,7 +2,7 @@
 //
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-//   bench-kernels [rounds = 7] [K = 576] [megabytes = 256]
+//   rondo-bench-kernels [rounds = 7] [K = 576] [megabytes = 256]
 //
 // Per format pair: GB/s of weights streamed from memory by 2 threads, beside a
 // plain read of as many bytes just before; and GFLOP/s of one thread on panels

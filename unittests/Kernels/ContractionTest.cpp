@@ -101,9 +101,12 @@ static int runCase(KernelFunction kernel, const Case &test) {
 
 /// Runs all cases of one kernel; returns the number of failed ones.
 static int testKernel(KernelFunction kernel, const KernelSpec &spec) {
-  constexpr int64_t kLines[] = {0, 1, 2, 3, 5, 18, 64, 131, 515};
+  // Around the unrolling of 4 and the blocks of 15..256 lines.
+  constexpr int64_t kPlain[] = {0, 1, 2, 3, 5, 64, 131, 515};
+  constexpr int64_t kGroups[] = {0, 1, 2, 3, 18, 61};
+  bool isPlain = lineElements(spec.panel) < kGroupSize;
   int failed = 0;
-  for (int64_t lines : kLines)
+  for (int64_t lines : isPlain ? llvm::ArrayRef(kPlain) : kGroups)
     for (int64_t padding : {0, 20})
       for (DataKind kind : {DataKind::Normal, DataKind::Extreme}) {
         int wrong = runCase(kernel, {spec, lines, padding, kind});

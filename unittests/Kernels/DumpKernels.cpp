@@ -2,10 +2,11 @@
 //
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-//   rondo-dump-kernels [--avx512] [--avx512bf16] [--avx512vnni]
+//   rondo-dump-kernels [--avx512] [--avx512bf16] [--avx512vnni] [--export]
 //                      [panel row rows]...
 //
-// Formats are spelled as in kernel names. For FileCheck tests of the IR and,
+// Formats are spelled as in kernel names; --export makes the kernels visible to
+// a linker. For FileCheck tests of the IR and,
 // through mlir-translate and llc, of the assembly.
 //
 //===----------------------------------------------------------------------===//
@@ -41,22 +42,33 @@ static std::optional<RowFormat> parseRow(StringRef name) {
   return std::nullopt;
 }
 
-/// Consumes leading feature flags.
-static MachineFeatures parseFeatures(llvm::ArrayRef<StringRef> &args) {
+namespace {
+
+struct Options {
   MachineFeatures features;
+  bool exported = false;
+};
+
+} // namespace
+
+/// Consumes leading flags.
+static Options parseOptions(llvm::ArrayRef<StringRef> &args) {
+  Options options;
+  MachineFeatures &features = options.features;
   for (; !args.empty() && args.front().starts_with("--");
        args = args.drop_front()) {
     features.avx512 |= args.front() == "--avx512";
     features.avx512bf16 |= args.front() == "--avx512bf16";
     features.avx512vnni |= args.front() == "--avx512vnni";
+    options.exported |= args.front() == "--export";
   }
-  return features;
+  return options;
 }
 
 int main(int argc, char **argv) {
   llvm::SmallVector<StringRef> words(argv + 1, argv + argc);
   llvm::ArrayRef<StringRef> args = words;
-  MachineFeatures features = parseFeatures(args);
+  Options options = parseOptions(args);
   mlir::MLIRContext context;
   loadKernelDialects(context);
   mlir::OwningOpRef<mlir::ModuleOp> module(
@@ -66,13 +78,15 @@ int main(int argc, char **argv) {
     auto row = parseRow(args[1]);
     int rows = 0;
     if (!panel || !row || args[2].getAsInteger(10, rows) || rows < 1 ||
-        rows > maxRows(*panel, *row, features)) {
+        rows > maxRows(*panel, *row, options.features)) {
       llvm::errs() << "no kernel '" << args[0] << " " << args[1] << " "
                    << args[2] << "'\n";
       return EXIT_FAILURE;
     }
-    getOrCreateKernel(*module, {*panel, *row, rows}, features);
+    getOrCreateKernel(*module, {*panel, *row, rows}, options.features);
   }
+  if (options.exported)
+    exportKernels(*module);
   module->print(llvm::outs());
   return EXIT_SUCCESS;
 }
