@@ -115,7 +115,7 @@ public:
         panelBytes(op.getPanelBytes()), threads(std::max(1u, threads)) {}
 
   Error findSources(const ArchiveSet &archives);
-  Error pack(int64_t layerStride, ByteSink sink);
+  Error pack(int64_t firstLayer, int64_t layers, ByteSink sink);
 
 private:
   /// One parameter of the operation.
@@ -260,16 +260,11 @@ Error MatrixPacker::packBatch(int64_t layer, int64_t begin, int64_t end,
   return Error::success();
 }
 
-Error MatrixPacker::pack(int64_t layerStride, ByteSink sink) {
+Error MatrixPacker::pack(int64_t firstLayer, int64_t layers, ByteSink sink) {
   int64_t panels = op.getTotalPanels();
   int64_t batch = std::clamp<int64_t>(kBatchBytes / panelBytes, 1, panels);
   std::vector<char> buffer(batch * panelBytes);
-  std::vector<char> gap(layerStride - op.getEntryBytes());
-  for (int64_t layer = 0; layer < static_cast<int64_t>(op.getLayers());
-       ++layer) {
-    if (layer != 0)
-      if (Error error = sink(gap))
-        return error;
+  for (int64_t layer = firstLayer; layer < firstLayer + layers; ++layer)
     for (int64_t begin = 0; begin < panels; begin += batch) {
       int64_t end = std::min(panels, begin + batch);
       if (Error error = packBatch(layer, begin, end, buffer.data()))
@@ -278,7 +273,6 @@ Error MatrixPacker::pack(int64_t layerStride, ByteSink sink) {
               llvm::ArrayRef(buffer).take_front((end - begin) * panelBytes)))
         return error;
     }
-  }
   return Error::success();
 }
 
@@ -291,7 +285,7 @@ static Error sinkFloats(llvm::ArrayRef<float> values, ByteSink sink) {
                              values.size() * sizeof(float)));
 }
 
-static Error packVector(rt::VectorOp op, int64_t layerStride,
+static Error packVector(rt::VectorOp op, const WeightTensor &part,
                         const ArchiveSet &archives, ByteSink sink) {
   Expected<Source> source =
       findSource(op, op.getParam(), archives, op.getLayers());
@@ -300,23 +294,19 @@ static Error packVector(rt::VectorOp op, int64_t layerStride,
   int64_t width = op.getLayout().getWidth();
   SmallVector<int32_t> lanes = op.getLayout().getLaneMap();
   std::vector<float> values(width);
-  std::vector<float> entry(layerStride / sizeof(float));
-  for (int64_t layer = 0; layer < static_cast<int64_t>(op.getLayers());
+  std::vector<float> entry(getEntryBytes(op) / sizeof(float));
+  for (int64_t layer = part.firstLayer; layer < part.firstLayer + part.layers;
        ++layer) {
     const ArchiveTensor &tensor = source->getLayer(layer);
     if (tensor.shape.size() != 1 || tensor.shape[0] != width)
       return makeError("parameter '" + op.getParam() +
                        "' has not the shape of its layout");
     widenRow(source->type, tensor.bytes.data(), values.data(), width);
-    for (size_t i = 0; i < lanes.size() * op.getRepeat(); ++i) {
+    for (size_t i = 0; i < entry.size(); ++i) {
       int32_t element = lanes[i % lanes.size()];
       entry[i] = element < 0 ? 0 : values[element];
     }
-    bool last = layer + 1 == static_cast<int64_t>(op.getLayers());
-    llvm::ArrayRef<float> written(entry);
-    if (last) // no gap behind it
-      written = written.take_front(getEntryBytes(op) / sizeof(float));
-    if (Error error = sinkFloats(written, sink))
+    if (Error error = sinkFloats(entry, sink))
       return error;
   }
   return Error::success();
@@ -354,9 +344,9 @@ Error rondo::packTensor(const WeightTensor &tensor, const ArchiveSet &archives,
     MatrixPacker packer(op, threads);
     if (Error error = packer.findSources(archives))
       return error;
-    return packer.pack(tensor.layerStride, sink);
+    return packer.pack(tensor.firstLayer, tensor.layers, sink);
   }
   if (auto op = dyn_cast<rt::VectorOp>(tensor.op))
-    return packVector(op, tensor.layerStride, archives, sink);
+    return packVector(op, tensor, archives, sink);
   return packRopeTable(cast<rt::RopeTableOp>(tensor.op), sink);
 }

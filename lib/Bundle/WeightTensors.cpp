@@ -41,30 +41,26 @@ int64_t rondo::getTableBytes(rt::RopeTableOp op) {
   return op.getPositions() * op.getChunks() * rt::kLanes * sizeof(float);
 }
 
-/// Fills in what stacked operations have in common.
-template <typename OpT>
-static void setExtent(WeightTensor &tensor, OpT op, int64_t entryBytes) {
-  tensor.layers = op.getLayers();
-  tensor.layerStride = op.getStride().value_or(entryBytes);
-  tensor.bytes = (tensor.layers - 1) * tensor.layerStride + entryBytes;
-}
-
 static WeightTensor describe(rt::PackedOp op) {
   WeightTensor tensor;
   tensor.type = getStorageType(op.getFormat());
   tensor.k = op.getK();
   tensor.units = op.getTotalPanels();
+  tensor.bytes = op.getEntryBytes();
+  tensor.layers = op.getLayers();
+  tensor.layerStride = op.getStride().value_or(tensor.bytes);
   for (Attribute param : op.getParams())
     tensor.sources.push_back(cast<FlatSymbolRefAttr>(param).getValue().str());
-  setExtent(tensor, op, op.getEntryBytes());
   return tensor;
 }
 
 static WeightTensor describe(rt::VectorOp op) {
   WeightTensor tensor;
-  tensor.units = op.getLayout().getLanes() / rt::kLanes * op.getRepeat();
+  tensor.bytes = getEntryBytes(op);
+  tensor.units = tensor.bytes / sizeof(float) / rt::kLanes;
+  tensor.layers = op.getLayers();
+  tensor.layerStride = op.getStride().value_or(tensor.bytes);
   tensor.sources.push_back(op.getParam().str());
-  setExtent(tensor, op, getEntryBytes(op));
   return tensor;
 }
 
@@ -73,6 +69,26 @@ static WeightTensor describe(rt::RopeTableOp op) {
   tensor.units = op.getPositions();
   tensor.bytes = tensor.layerStride = getTableBytes(op);
   return tensor;
+}
+
+/// Adds `entry`, which describes one layer, as one tensor if its layers follow
+/// each other, else as one for each layer.
+static void addLayers(WeightTensor entry, std::vector<WeightTensor> &tensors) {
+  int64_t layers = entry.layers;
+  if (layers == 1 || entry.layerStride == entry.bytes) {
+    entry.bytes *= layers;
+    tensors.push_back(std::move(entry));
+    return;
+  }
+  WeightTensor tensor = entry;
+  tensor.layers = 1;
+  tensor.layerStride = entry.bytes;
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    tensor.name = entry.name + "." + std::to_string(layer);
+    tensor.offset = entry.offset + layer * entry.layerStride;
+    tensor.firstLayer = layer;
+    tensors.push_back(tensor);
+  }
 }
 
 FailureOr<std::vector<WeightTensor>> rondo::getWeightTensors(ModuleOp module) {
@@ -88,7 +104,7 @@ FailureOr<std::vector<WeightTensor>> rondo::getWeightTensors(ModuleOp module) {
     tensor.name = ("weight." + op.getSymName()).str();
     tensor.offset = *op.getOffset();
     tensor.op = op;
-    tensors.push_back(std::move(tensor));
+    addLayers(std::move(tensor), tensors);
   };
   for (Operation &op : *module.getBody())
     TypeSwitch<Operation *>(&op)

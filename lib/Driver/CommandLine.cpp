@@ -29,6 +29,12 @@ static constexpr int64_t kMaxContext = 1 << 24;
 static constexpr int64_t kMaxSequences = 1 << 16;
 static constexpr int64_t kMaxRows = 1 << 20;
 
+/// The help text names the values already.
+template <typename Check> static Check quiet(Check check) {
+  check.description("");
+  return check;
+}
+
 /// Matches every remark.
 static constexpr char kAnyRemark[] = ".*";
 
@@ -63,6 +69,7 @@ public:
                  "show versions and this machine's instruction sets");
     app.get_formatter()->column_width(36);
     app.get_formatter()->label("OPTIONS", "options");
+    app.get_formatter()->label("POSITIONALS", "Input");
     addInput();
     addModel();
     addTarget();
@@ -120,7 +127,7 @@ void CommandLine::addSize(const std::string &name, int64_t &value,
   app.add_option(name, value, help)
       ->group("Model")
       ->type_name("N")
-      ->check(CLI::Range(int64_t(1), limit));
+      ->check(quiet(CLI::Range(int64_t(1), limit)));
 }
 
 void CommandLine::addInput() {
@@ -148,7 +155,7 @@ void CommandLine::addModel() {
   add("--kv", texts.kv,
       "f32, bf16 or f16 (default f32 with --exact or f32 weights, else bf16)",
       group, "TYPE")
-      ->check(CLI::IsMember({"f32", "bf16", "f16"}));
+      ->check(quiet(CLI::IsMember({"f32", "bf16", "f16"})));
   addFlag("--exact", options.model.exact,
           "f32 activations and accumulation everywhere", group);
   addSize("--context", texts.context, kMaxContext,
@@ -168,7 +175,7 @@ void CommandLine::addModel() {
           "accept a policy that the checkpoint is not trained for", group);
   add("--lora", texts.lora, "auto, merge or separate (default auto)", group,
       "MODE")
-      ->check(CLI::IsMember({"auto", "merge", "separate"}));
+      ->check(quiet(CLI::IsMember({"auto", "merge", "separate"})));
   addFlag("--weightless", options.model.weightless, "keep shapes, drop weights",
           group);
   addFlag("--trace-points", options.model.tracePoints,
@@ -184,7 +191,7 @@ void CommandLine::addTarget() {
           group);
   add("-O", texts.optimization, "optimization level 0 to 3 (default 3)", group,
       "LEVEL")
-      ->check(CLI::IsMember({"0", "1", "2", "3"}));
+      ->check(quiet(CLI::IsMember({"0", "1", "2", "3"})));
 }
 
 void CommandLine::addPhases() {
@@ -194,12 +201,12 @@ void CommandLine::addPhases() {
     names.push_back(stringifyPhase(static_cast<Phase>(i)).str());
   add("--compile-from", texts.from, "phase that an .mlir input is at", group,
       "PHASE")
-      ->check(CLI::IsMember(names));
+      ->check(quiet(CLI::IsMember(names)));
   add("--compile-to", texts.to,
       "stop there and write text: input, rondo, step, tiled, buffers, target "
       "(default artifact)",
       group, "PHASE")
-      ->check(CLI::IsMember(names));
+      ->check(quiet(CLI::IsMember(names)));
   add("--dump-phases", options.output.dumpFolder,
       "write NN-PHASE.mlir for each phase", group, "DIR");
 }

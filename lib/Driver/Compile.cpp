@@ -64,6 +64,7 @@ public:
                         LLVM::LLVMDialect, math::MathDialect,
                         memref::MemRefDialect, scf::SCFDialect, ub::UBDialect,
                         vector::VectorDialect>();
+    context.printOpOnDiagnostic(false); // pages of IR for a sentence
     timing.setEnabled(options.output.timing);
   }
 

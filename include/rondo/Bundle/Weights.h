@@ -24,9 +24,11 @@
 
 namespace rondo {
 
-/// What one operation contributes to the weight region.
+/// A contiguous part of the weight region: all layers of one operation, or one
+/// layer where those of several operations are interleaved.
 struct WeightTensor {
-  /// Name in the bundle: "weight." and the symbol.
+  /// Name in the bundle: "weight." and the symbol; for one of several layers
+  /// also "." and its number.
   std::string name;
   int64_t offset = 0; // bytes from the start of the region
   int64_t bytes = 0;
@@ -35,6 +37,7 @@ struct WeightTensor {
   int64_t k = 0;
   /// Panels, chunks of a vector or positions of a table in one entry.
   int64_t units = 0;
+  int64_t firstLayer = 0;
   int64_t layers = 1;
   int64_t layerStride = 0; // bytes
   /// Symbols of the parameters.
