@@ -10,8 +10,12 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "rondo/Conversion/Passes.h"
 #include "rondo/Dialect/Rondo/IR/Rondo.h"
 #include "rondo/Dialect/Rondo/Transforms/Passes.h"
+#include "rondo/Dialect/RondoRT/IR/RondoRT.h"
+#include "rondo/Dialect/RondoRT/Transforms/Passes.h"
+#include "rondo/Pipelines/Pipelines.h"
 
 #include "mlir/InitAllDialects.h"
 #include "mlir/InitAllExtensions.h"
@@ -21,11 +25,15 @@
 int main(int argc, char **argv) {
   mlir::registerAllPasses();
   rondo::registerRondoPasses();
+  rondo::registerRondoConversionPasses();
+  rondo::rt::registerRondoRTPasses();
+  rondo::registerRondoPipelinesPasses();
+  rondo::registerPipelines();
 
   mlir::DialectRegistry registry;
   mlir::registerAllDialects(registry);
   mlir::registerAllExtensions(registry);
-  registry.insert<rondo::RondoDialect>();
+  registry.insert<rondo::RondoDialect, rondo::rt::RondoRTDialect>();
 
   return mlir::asMainReturnCode(
       mlir::MlirOptMain(argc, argv, "Rondo optimizer driver\n", registry));

@@ -28,6 +28,10 @@ RankedTensorType ParamOp::getTensorType() {
 
 int64_t ParamOp::getLayerCount() { return getLayers().value_or(1); }
 
+Type ParamOp::getStoredType() {
+  return getStorage().value_or(getTensorType().getElementType());
+}
+
 LogicalResult ParamOp::verify() {
   RankedTensorType type = getTensorType();
   // param_c1

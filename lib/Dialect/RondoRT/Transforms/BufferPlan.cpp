@@ -110,18 +110,22 @@ private:
 
   /// Whether `result` may overwrite the state that `old` stands in: `old` is
   /// not read after this stage, and in it only chunk by chunk by the tile that
-  /// computes the result.
+  /// computes the result. In a stage without contractions one thread does a row
+  /// from its statistics to its last chunk, so these may read it too.
   bool canReplace(Value old, OpResult result) {
     int64_t number = numberOf.lookup(result.getOwner());
-    Operation *yield =
-        cast<StageOp>(result.getOwner()).getBody().front().getTerminator();
+    auto owner = cast<StageOp>(result.getOwner());
+    Operation *yield = owner.getBody().front().getTerminator();
     Operation *tile =
         yield->getOperand(result.getResultNumber()).getDefiningOp();
+    bool rowByRow = owner.getBody().getOps<PackOp>().empty();
     return llvm::all_of(old.getUsers(), [&](Operation *user) {
       StageOp stage = getStage(user);
       if (!stage || numberOf.lookup(stage) > number)
         return false;
-      return numberOf.lookup(stage) < number || user->getParentOp() == tile;
+      Operation *parent = user->getParentOp();
+      return numberOf.lookup(stage) < number || parent == tile ||
+             (rowByRow && isa<ReduceOp>(parent));
     });
   }
 

@@ -125,12 +125,13 @@ Value ChunkEvaluator::evaluateHeadNorm(NormOp norm, int64_t panel) {
   }
   Value total = SumLanesOp::create(builder, loc, builder.getF32Type(), sum);
   LayoutAttr layout = context.layouts.get(norm.getInput());
-  int64_t heads = *norm.getHeads();
-  Value scale = emitInverseDeviation(builder, loc, total,
-                                     layout.getWidth() / heads, norm.getEps());
+  int64_t heads = *norm.getHeads(), width = layout.getWidth() / heads;
+  Value scale = emitInverseDeviation(builder, loc, total, width, norm.getEps());
   Value x = arith::MulFOp::create(builder, loc, get(norm.getInput(), panel),
                                   splat(scale));
-  return applyAffine(norm, x, layout, heads, panel);
+  auto oneHead = LayoutAttr::get(norm.getContext(), layout.getKind(), width,
+                                 /*heads=*/1, layout.getRotary());
+  return applyAffine(norm, x, oneHead, heads, panel);
 }
 
 Value ChunkEvaluator::evaluateRope(RopeOp rope, int64_t panel) {

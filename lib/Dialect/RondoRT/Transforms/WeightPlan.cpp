@@ -26,7 +26,7 @@ static int64_t getEntryBytes(Operation *op) {
   if (auto packed = dyn_cast<PackedOp>(op))
     return alignUp(packed.getEntryBytes());
   if (auto vector = dyn_cast<VectorOp>(op))
-    return alignUp(vector.getLayout().getLanes() * 4);
+    return alignUp(vector.getLayout().getLanes() * vector.getRepeat() * 4);
   auto rope = cast<RopeTableOp>(op);
   return alignUp(rope.getPositions() * rope.getChunks() * kLanes * 4);
 }

@@ -89,7 +89,7 @@ def RondoRT_ReturnOp : RondoRT_Op<"return", [
   let summary = "end of a body";
   let arguments = (ins Variadic<AnyRankedTensor>:$values);
   let assemblyFormat = "attr-dict ($values^ `:` type($values))?";
-  let builders = [OpBuilder<(ins), [{}]>];
+  let builders = [OpBuilder<(ins), [{ /* no operands */ }]>];
 }
 
 def RondoRT_CopyOp : RondoRT_Op<"copy", [Pure, AllTypesMatch<["input", "result"]>]> {

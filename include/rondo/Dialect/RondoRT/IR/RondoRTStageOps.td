@@ -45,7 +45,7 @@ def RondoRT_YieldOp : RondoRT_Op<"yield", [
   let summary = "end of a region of a stage";
   let arguments = (ins Variadic<AnyType>:$values);
   let assemblyFormat = "attr-dict ($values^ `:` type($values))?";
-  let builders = [OpBuilder<(ins), [{}]>];
+  let builders = [OpBuilder<(ins), [{ /* no operands */ }]>];
 }
 
 //===----------------------------------------------------------------------===//
