@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """The lit suite of Rondo: what is a test, and which programs tests may name."""
 
 import os
