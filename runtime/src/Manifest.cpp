@@ -64,6 +64,8 @@ static Error readTarget(const Json &json, Manifest &manifest) {
   return nullptr;
 }
 
+/// The page must hold what its shape says; padding beyond that is the
+/// compiler's.
 static Error readKv(const Json &json, KvLayout &kv) {
   ObjectReader reader(json, "manifest.kv");
   kv.type = reader.text("type");
@@ -102,6 +104,7 @@ static Error readKv(const Json &json, KvLayout &kv) {
   return nullptr;
 }
 
+/// Visits may be empty, but none may begin before the one in front of it.
 static Error readVisitBegin(const Json &array, Manifest &manifest) {
   for (const Json &element : array) {
     uint64_t begin =
@@ -150,6 +153,7 @@ static Error readSchedule(const Json &json, Manifest &manifest) {
   });
 }
 
+/// Whether the entries are right is known when the code header is read.
 static Error readEntries(const Json &json, Manifest &manifest) {
   static const char *const kNames[] = {"full", "prelude", "depth_step", "coda"};
   static_assert(sizeof(kNames) / sizeof(*kNames) == RONDO_RT_ENTRY_COUNT);
@@ -193,7 +197,9 @@ static Error readTensors(const Json &json, Manifest &manifest) {
 }
 
 static Error readPacking(const Json &json, Manifest &manifest) {
-  Error error = readEach(json, "manifest.packing", [&](ObjectReader &reader) {
+  // Offsets and sizes are read against the region's end, so sums cannot
+  // overflow.
+  return readEach(json, "manifest.packing", [&](ObjectReader &reader) {
     Packing packing;
     packing.name = reader.text("name");
     packing.offset = reader.integer("offset", 0, manifest.weightBytes);
@@ -207,9 +213,9 @@ static Error readPacking(const Json &json, Manifest &manifest) {
     reader.texts("sources");
     manifest.packing.push_back(std::move(packing));
   });
-  return error;
 }
 
+/// A stop token beyond the vocabulary is harmless: it is never drawn.
 static Error readStopTokens(const Json &array, Manifest &manifest) {
   for (const Json &element : array) {
     if (!element.is_number_unsigned() ||
@@ -232,6 +238,7 @@ static void readDescription(ObjectReader &reader) {
   reader.boolean("trace_points");
 }
 
+/// Says which versions the bundle has if they are not ours.
 static Error checkVersions(const Json &json) {
   auto number = [&](const char *key) -> uint64_t {
     auto it = json.find(key);

@@ -69,6 +69,7 @@ Error Model::check(int file, const rondo_rt_model_options &options) {
   if (Error error =
           checkTensorTable(file_.data(), file_.size(), header_, manifest_))
     return error;
+  // Cheap enough to do at every load; weights are not.
   if (Error error = checkHashes())
     return error;
   if (Error error = checkSchedule())
@@ -113,6 +114,8 @@ Error Model::verify() const {
   return nullptr;
 }
 
+/// Compiled code indexes with what stands in the table, so all of it is
+/// checked.
 Error Model::checkSchedule() const {
   uint64_t bytes = 0;
   const char *table = tensor(kScheduleTensor, bytes);
@@ -151,6 +154,7 @@ static bool entriesAgree(const rondo_rt_code_header &header,
   return true;
 }
 
+/// The image itself is not looked into: its hash says it is what was compiled.
 Error Model::checkCode(const char *code, uint64_t bytes) const {
   rondo_rt_code_header header;
   if (!code || bytes < sizeof(header))
@@ -181,6 +185,8 @@ Error Model::checkCode(const char *code, uint64_t bytes) const {
   return nullptr;
 }
 
+/// Only now does the CPU matter: a bundle for another one can still be
+/// described.
 Error Model::mapCode(int file) {
   const TensorEntry &tensor = *manifest_.findTensor(kCodeTensor);
   rondo_rt_code_header header;
@@ -224,6 +230,8 @@ static Error checkPacking(const Manifest &manifest, uint64_t regionStart) {
   return nullptr;
 }
 
+/// The region is the span of the weight tensors, or made up for a weightless
+/// bundle.
 Error Model::placeWeights(uint64_t seed) {
   const TensorEntry *first = nullptr, *last = nullptr;
   for (const TensorEntry &tensor : manifest_.tensors)

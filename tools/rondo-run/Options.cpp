@@ -119,7 +119,9 @@ static void addGenerate(CLI::App &app, Options &options, RawOptions &raw) {
                      "draw from the K best (default 0: all)"),
       app.add_option("--top-p", generate.topP,
                      "draw from the best that reach this probability"),
-      app.add_option("--seed", generate.seed, "seed of the draws (default 0)")
+      app.add_option("--seed", generate.seed,
+                     "seed of the draws, and of a weightless bundle's weights "
+                     "(default 0)")
           ->check(CLI::NonNegativeNumber),
       app.add_option("--stop", raw.stop,
                      "token ids that end a sequence; default the checkpoint's, "
