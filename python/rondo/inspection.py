@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import bisect
 import html
 import json
 import math
@@ -21,12 +22,12 @@ _EXECUTION = struct.Struct("<4H2I")
 
 @dataclass(frozen=True)
 class Execution:
-    """One entry of the schedule; the fields are those of `rondo_rt_execution`."""
+    """One entry of the schedule: a body that runs with the weights of a layer, or one between layers."""
 
     visit: int
-    body: int
+    body: str
+    is_layer: bool  # false for what stands between visits, such as a norm; then the other numbers mean nothing
     layer: int
-    side: int
     slot: int
 
 
@@ -44,13 +45,18 @@ def read(path: str | os.PathLike[str]) -> Facts:
     """Read a bundle, also one for another machine. Raises a `rondo.RondoError` if it is malformed."""
     bundle = _runtime.Model(os.fspath(path), inspect=True)
     manifest = json.loads(bundle.manifest())
-    table = bundle.tensor("schedule.executions") or b""
-    begins = manifest["schedule"]["visit_begin"]
+    executions = _executions(bundle.tensor("schedule.executions") or b"", manifest["schedule"])
+    return Facts(Path(path), manifest, executions, _runtime.machine_cache_bytes())
+
+
+def _executions(table: bytes, schedule: Mapping[str, Any]) -> tuple[Execution, ...]:
+    layer_bodies = {block["name"] for block in schedule["blocks"]}
     executions = []
-    for index, (body, layer, side, slot, _, _) in enumerate(_EXECUTION.iter_unpack(table)):
-        visit = sum(begin <= index for begin in begins) - 1
-        executions.append(Execution(visit, body, layer, side, slot))
-    return Facts(Path(path), manifest, tuple(executions), _runtime.machine_cache_bytes())
+    for index, (body, layer, _, slot, _, _) in enumerate(_EXECUTION.iter_unpack(table)):
+        visit = bisect.bisect_right(schedule["visit_begin"], index) - 1
+        name = schedule["bodies"][body]["name"]
+        executions.append(Execution(visit, name, name in layer_bodies, layer, slot))
+    return tuple(executions)
 
 
 def machine_features() -> list[str]:
@@ -95,16 +101,19 @@ def _schedule_lines(facts: Facts) -> list[str]:
         visits = f"{block['visits']} visits" if block["visits"] > 1 else "1 visit"
         lines.append(f"  {block['name']}: {block['layers']} layers, {visits}")
     for visit in range(len(schedule["visit_begin"]) - 1):
-        layers = [run.layer for run in facts.executions if run.visit == visit]
-        lines.append(f"  visit {visit}: layers {ranges(layers)}")
+        layers = ranges([run.layer for run in facts.executions if run.visit == visit and run.is_layer])
+        others = [run.body for run in facts.executions if run.visit == visit and not run.is_layer]
+        lines.append(f"  visit {visit}: " + ", ".join([f"layers {layers}"] * bool(layers) + others))
     return lines
 
 
 def _stage_lines(facts: Facts) -> list[str]:
     stages = facts.manifest["stages"]
-    lines = ["stage                             runs  bytes a run   kflop a row"]
+    width = max((len(stage["name"]) for stage in stages), default=0)
+    lines = [f"{'stage':{width}}  runs  bytes a run  kflop a row"]
     for stage in stages:
-        lines.append(f"{stage['name']:32}{stage['executions']:6}{size(stage['bytes']):>13}{stage['flops'] / 1e3:14.1f}")
+        numbers = f"{stage['executions']:6}{size(stage['bytes']):>13}{stage['flops'] / 1e3:13.1f}"
+        lines.append(f"{stage['name']:{width}}{numbers}")
     total = sum(stage["executions"] * stage["bytes"] for stage in stages)
     lines.append(f"one decode step reads {size(total)} of weights")
     lines.append(_residency(facts))
@@ -169,16 +178,19 @@ def write_html(facts: Facts, path: Path) -> None:
 
 
 def _drawing(executions: Sequence[Execution]) -> str:
-    """The schedule as SVG: one square an execution."""
-    layers = 1 + max((run.layer for run in executions), default=-1)
-    width, height = _MARGIN + _CELL * len(executions), _MARGIN + _CELL * layers
-    parts = [f'<svg width="{width}" height="{height}" role="img">']
-    for layer in range(layers):
-        parts.append(f'<text x="0" y="{_CELL * (layers - layer) - 5}">layer {layer}</text>')
+    """The schedule as SVG: one square an execution; what is no layer has a line for each body above the layers."""
+    layers = 1 + max((run.layer for run in executions if run.is_layer), default=-1)
+    others = sorted({run.body for run in executions if not run.is_layer})
+    labels = [*others, *(f"layer {layer}" for layer in reversed(range(layers)))]
+    parts = [f'<svg width="{_MARGIN + _CELL * len(executions)}" height="{_CELL * len(labels)}" role="img">']
+    for line, label in enumerate(labels):
+        parts.append(f'<text x="0" y="{_CELL * (line + 1) - 5}">{html.escape(label)}</text>')
     for index, run in enumerate(executions):
-        x, y = _MARGIN + _CELL * index, _CELL * (layers - 1 - run.layer)
+        line = len(labels) - 1 - run.layer if run.is_layer else others.index(run.body)
+        x, y = _MARGIN + _CELL * index, _CELL * line
         fill = _COLOURS[run.visit % len(_COLOURS)]
-        about = f"execution {index}: layer {run.layer}, visit {run.visit}, slot {run.slot}"
+        what = f"layer {run.layer}, slot {run.slot}" if run.is_layer else html.escape(run.body)
+        about = f"execution {index}, visit {run.visit}: {what}"
         place = f'x="{x}" y="{y}" width="{_CELL - 2}" height="{_CELL - 2}"'
         parts.append(f'<rect {place} fill="{fill}"><title>{about}</title></rect>')
     return "\n".join([*parts, "</svg>"])

@@ -112,7 +112,7 @@ def test_inspect(tmp_path: Path) -> None:
     ):
         assert words in done.stdout
     assert "a &lt;script&gt;" in page.read_text() and "<script>" not in page.read_text()
-    assert "execution 0: layer 0, visit 0, slot 0" in page.read_text()
+    assert "execution 0, visit 0: layer 0, slot 0" in page.read_text()
 
 
 # Tests that a bundle for another machine can be inspected although it cannot run.

@@ -53,7 +53,7 @@ def test_schedule(case: Path, compiled: Path) -> None:
     from rondo.inspection import read as inspect
     from rondo.reference.schedule import Run
 
-    runs = [step for step in load_model(case).schedule if isinstance(step, Run)]
+    runs = [(step.layer, step.slot) for step in load_model(case).schedule if isinstance(step, Run)]
     facts = inspect(compiled)
-    assert [run.layer for run in runs] == [execution.layer for execution in facts.executions]
+    assert [(run.layer, run.slot) for run in facts.executions if run.is_layer] == runs
     assert facts.manifest["schedule"]["executed_layers"] == len(runs)
