@@ -39,6 +39,7 @@ public:
 private:
   LogicalResult readModuleAttributes();
   LogicalResult readSchedule();
+  void keepLayers();
   LogicalResult readEnds();
   void readStages(rt::BodyOp body);
   StagePlan describe(rt::BodyOp body, rt::StageOp stage);
@@ -141,7 +142,26 @@ LogicalResult PlanBuilder::readSchedule() {
   }
   for (auto [block, used] : llvm::zip(plan.blocks, layers))
     block.layers = used.size();
+  keepLayers();
   return success();
+}
+
+/// What keeps no KV cache is work between layers (a norm), and no block of
+/// them.
+void PlanBuilder::keepLayers() {
+  std::set<std::string> layered;
+  for (auto body : module.getOps<rt::BodyOp>())
+    if (body.getKind() == rt::BodyKind::Block && body.getCaches() > 0)
+      layered.insert(body.getSymName().str());
+  if (!layered.empty())
+    llvm::erase_if(plan.blocks, [&](const BlockPlan &block) {
+      return !layered.count(block.name);
+    });
+  for (const BlockPlan &block : plan.blocks) {
+    plan.uniqueLayers += block.layers;
+    for (int64_t body : schedule.getBodies())
+      plan.executedLayers += plan.bodies[body] == block.name;
+  }
 }
 
 int64_t PlanBuilder::countExecutions(rt::BodyOp body) {

@@ -17,11 +17,8 @@
 
 #include "mlir/IR/BuiltinAttributes.h"
 #include "llvm/ADT/MapVector.h"
-#include "llvm/ADT/SetVector.h"
 #include "llvm/Config/llvm-config.h"
 #include "llvm/Support/JSON.h"
-
-#include <set>
 
 using namespace mlir;
 using namespace rondo;
@@ -102,12 +99,8 @@ static void writeSchedule(OStream &json, const ManifestInputs &inputs) {
         json.attribute("visits", block.visits);
       });
   });
-  std::set<std::pair<int64_t, int64_t>> unique;
-  for (auto [body, layer] :
-       llvm::zip(schedule.getBodies(), schedule.getLayers()))
-    unique.insert({body, layer});
-  json.attribute("unique_layers", unique.size());
-  json.attribute("executed_layers", schedule.getBodies().size());
+  json.attribute("unique_layers", inputs.plan.uniqueLayers);
+  json.attribute("executed_layers", inputs.plan.executedLayers);
 }
 
 //===----------------------------------------------------------------------===//

@@ -61,6 +61,8 @@ template <typename Visitor> static void visit(Plan &plan, Visitor &visitor) {
   visitor("kv", plan.kv);
   visitor("bodies", plan.bodies);
   visitor("blocks", plan.blocks);
+  visitor("unique_layers", plan.uniqueLayers);
+  visitor("executed_layers", plan.executedLayers);
   visitor("stages", plan.stages);
   visitor("trace", plan.trace);
 }

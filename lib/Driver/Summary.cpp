@@ -24,19 +24,17 @@ static StringRef getText(ModuleOp module, StringRef key) {
   return text ? text.getValue() : "unknown";
 }
 
-/// "layer: 30 layers x 2 visits; ..., 30 unique layers, 60 executed".
+/// "layer x 30; depth 2, 30 unique layers, 60 executed".
 static std::string describeSchedule(const Plan &plan) {
   std::string text;
-  int64_t unique = 0, executed = 0, depth = 0;
+  int64_t depth = 0;
   for (const BlockPlan &block : plan.blocks) {
-    unique += block.layers;
-    executed += block.layers * block.visits;
     depth = std::max(depth, block.visits);
     text += llvm::formatv("{0}{1} x {2}", text.empty() ? "" : ", ", block.name,
                           block.layers);
   }
   return llvm::formatv("{0}; depth {1}, {2} unique layers, {3} executed", text,
-                       depth, unique, executed);
+                       depth, plan.uniqueLayers, plan.executedLayers);
 }
 
 static std::string describeTarget(ModuleOp module) {

@@ -38,18 +38,13 @@ using llvm::Error;
 using llvm::Expected;
 namespace cl = llvm::cl;
 
-enum class Action { Region, Bundle, Code, Object };
-
-static cl::opt<Action>
-    action(cl::Positional, cl::Required,
-           cl::values(clEnumValN(Action::Region, "region", "weight region"),
-                      clEnumValN(Action::Bundle, "bundle", "bundle"),
-                      clEnumValN(Action::Code, "code", "code image"),
-                      clEnumValN(Action::Object, "object", "code image")));
-static cl::opt<std::string> input(cl::Positional, cl::Required);
+static cl::opt<std::string> action(cl::Positional, cl::Required,
+                                   cl::desc("region|bundle|code|object"));
+static cl::opt<std::string> input(cl::Positional, cl::Required,
+                                  cl::desc("FILE"));
 static cl::opt<std::string> output("o", cl::Required);
 static cl::list<std::string> archives("archive");
-static cl::opt<unsigned> threads("threads", cl::init(2));
+static cl::opt<unsigned> threads("pack-threads", cl::init(2));
 static cl::opt<std::string> tokenizer("tokenizer");
 static cl::opt<std::string> target("target", cl::init("cpu:x86-64-v3"));
 static cl::opt<int> optimization("O", cl::init(3));
@@ -113,8 +108,8 @@ static Error processModule() {
       weightless ? ArchiveSet() : openArchives(*module, archives);
   if (!set)
     return set.takeError();
-  return action == Action::Region ? writeRegion(*module, *set)
-                                  : writeBundleOf(*module, *set);
+  return action == "region" ? writeRegion(*module, *set)
+                            : writeBundleOf(*module, *set);
 }
 
 /// Calls the first entry of the image in anonymous memory and prints what it
@@ -172,16 +167,9 @@ static Error processObject() {
 }
 
 static Error process() {
-  switch (action) {
-  case Action::Region:
-  case Action::Bundle:
-    return processModule();
-  case Action::Code:
+  if (action == "code")
     return processCode();
-  case Action::Object:
-    return processObject();
-  }
-  llvm_unreachable("covered switch");
+  return action == "object" ? processObject() : processModule();
 }
 
 int main(int argc, char **argv) {
