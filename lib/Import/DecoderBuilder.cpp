@@ -67,7 +67,8 @@ public:
 
   Value rope(Value rows, int64_t heads, const Decoder &decoder) {
     return RopeOp::create(builder, loc, rows.getType(), decoder.ropePairs, rows,
-                          heads, decoder.frequencies);
+                          heads,
+                          builder.getF32VectorAttr(decoder.frequencies));
   }
   Value silu(Value rows) {
     return ActivationOp::create(builder, loc, rows.getType(),

@@ -68,7 +68,7 @@ VectorOp WeightSymbols::getVector(FlatSymbolRefAttr param, LayoutAttr layout,
   });
 }
 
-RopeTableOp WeightSymbols::getRopeTable(DenseF32ArrayAttr frequencies,
+RopeTableOp WeightSymbols::getRopeTable(DenseElementsAttr frequencies,
                                         int64_t positions, int64_t chunks) {
   ArrayAttr key =
       builder.getArrayAttr({frequencies, builder.getI64IntegerAttr(positions),

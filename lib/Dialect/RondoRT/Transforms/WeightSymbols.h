@@ -45,7 +45,7 @@ public:
                      int64_t repeat);
 
   /// Cosines and sines for heads of `chunks` chunks.
-  RopeTableOp getRopeTable(mlir::DenseF32ArrayAttr frequencies,
+  RopeTableOp getRopeTable(mlir::DenseElementsAttr frequencies,
                            int64_t positions, int64_t chunks);
 
 private:

@@ -55,6 +55,12 @@ bool isBlockQuantized(mlir::Type type);
 /// `count` is a multiple of 32 for block types.
 int64_t getStorageBytes(mlir::Type type, int64_t count);
 
+/// Assembly of rotary frequencies, `[1.0, 0.5]`, exact to the bit.
+mlir::ParseResult parseFrequencies(mlir::OpAsmParser &parser,
+                                   mlir::DenseElementsAttr &frequencies);
+void printFrequencies(mlir::OpAsmPrinter &printer, mlir::Operation *,
+                      mlir::DenseElementsAttr frequencies);
+
 } // namespace rondo
 
 #define GET_TYPEDEF_CLASSES

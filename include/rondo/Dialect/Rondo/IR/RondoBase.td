@@ -89,6 +89,10 @@ def Rondo_Mask : Rondo_Enum<"Mask", "which positions of its sequence a row may s
   I32EnumAttrCase<"Causal", 0, "causal">]>;
 def Rondo_MaskAttr : Rondo_EnumAttr<Rondo_Mask, "mask">;
 
+/// Angular frequencies, radians a position. Elements rather than a dense array:
+/// the text of a dense array does not keep all bits of its values.
+def Rondo_FrequenciesAttr : FloatElementsAttr<32>;
+
 //===----------------------------------------------------------------------===//
 // Operand types
 //===----------------------------------------------------------------------===//

@@ -168,10 +168,10 @@ def Rondo_RopeOp : Rondo_Op<"rope", [
     ```
   }];
   let arguments = (ins Rondo_RopePairsAttr:$pairs, Rondo_Rows:$input, I64Attr:$heads,
-                       DenseF32ArrayAttr:$frequencies);
+                       Rondo_FrequenciesAttr:$frequencies);
   let results = (outs Rondo_Rows:$result);
   let assemblyFormat = [{
-    `` $pairs $input `heads` `(` $heads `)` `frequencies` $frequencies
+    `` $pairs $input `heads` `(` $heads `)` `frequencies` custom<Frequencies>($frequencies)
     attr-dict `:` type($result)
   }];
   let hasVerifier = 1;

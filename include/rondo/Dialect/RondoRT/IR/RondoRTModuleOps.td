@@ -8,6 +8,7 @@
 #define RONDO_DIALECT_RONDORT_IR_RONDORTMODULEOPS
 
 include "rondo/Dialect/RondoRT/IR/RondoRTBase.td"
+include "rondo/Dialect/Rondo/IR/RondoBase.td"
 include "mlir/IR/BuiltinAttributes.td"
 include "mlir/IR/SymbolInterfaces.td"
 include "mlir/IR/RegionKindInterface.td"
@@ -167,10 +168,10 @@ def RondoRT_RopeTableOp : RondoRT_Op<"rope_table", [Symbol, HasParent<"::mlir::M
     then 16 sines, f32, of pair 16 p + j; pairs past the last frequency have
     cosine 1 and sine 0. The angle is the f32 product of position and frequency.
   }];
-  let arguments = (ins SymbolNameAttr:$sym_name, DenseF32ArrayAttr:$frequencies,
+  let arguments = (ins SymbolNameAttr:$sym_name, Rondo_FrequenciesAttr:$frequencies,
                        I64Attr:$positions, I64Attr:$chunks, OptionalAttr<I64Attr>:$offset);
   let assemblyFormat = [{
-    $sym_name `frequencies` $frequencies `positions` `(` $positions `)` `chunks` `(` $chunks `)`
+    $sym_name `frequencies` custom<Frequencies>($frequencies) `positions` `(` $positions `)` `chunks` `(` $chunks `)`
     (`offset` `(` $offset^ `)`)? attr-dict
   }];
 }
