@@ -10,10 +10,12 @@
 #include "Support.h"
 
 #include "llvm/ADT/StringExtras.h"
-#include "llvm/Support/Endian.h"
 #include "llvm/Support/ErrorHandling.h"
 #include "llvm/Support/Path.h"
-#include "llvm/Support/xxhash.h"
+
+// Two to three times as fast as LLVM's own, which counts for gigabytes.
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 using namespace llvm;
 using namespace rondo;
@@ -59,13 +61,9 @@ uint64_t rondo::getByteSize(StorageType type, uint64_t count) {
 }
 
 std::string rondo::hashBytes(StringRef bytes) {
-  XXH128_hash_t hash = xxh3_128bits(
-      ArrayRef(reinterpret_cast<const uint8_t *>(bytes.data()), bytes.size()));
-  // The canonical form of XXH128: big-endian, high half first.
-  uint8_t digest[16];
-  support::endian::write64be(digest, hash.high64);
-  support::endian::write64be(digest + 8, hash.low64);
-  return toHex(digest, /*LowerCase=*/true);
+  XXH128_canonical_t digest;
+  XXH128_canonicalFromHash(&digest, XXH3_128bits(bytes.data(), bytes.size()));
+  return toHex(digest.digest, /*LowerCase=*/true);
 }
 
 Archive::Archive(std::string path, std::unique_ptr<MemoryBuffer> buffer,

@@ -130,6 +130,8 @@ rondo::finishImport(Decoder decoder, TensorTable &tensors, ArchiveSet archives,
   op->setAttr(kNameAttr, builder.getStringAttr(companions.name));
   op->setAttr(kKVPolicyAttr, builder.getStringAttr(kvPolicy));
   op->setAttr(kTrainedKVAttr, builder.getStrArrayAttr({decoder.trainedKV}));
+  if (options.forceKVPolicy && kvPolicy != decoder.trainedKV)
+    op->setAttr(kForceKVPolicyAttr, builder.getUnitAttr());
   op->setAttr(kStopTokensAttr, builder.getI64ArrayAttr(companions.stopTokens));
   op->setAttr(kContextLimitAttr, builder.getI64IntegerAttr(decoder.context));
   recordArchives(op, archives);

@@ -17,8 +17,8 @@
 
 using namespace llvm;
 
-/// Longest piece of a file's text in a message, bytes.
-static constexpr size_t kMaxQuoted = 80;
+/// Longest piece of a file's text in a message, bytes; paths fit.
+static constexpr size_t kMaxQuoted = 300;
 
 std::string rondo::quoted(StringRef text) {
   std::string result = "'";

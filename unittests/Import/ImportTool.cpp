@@ -26,12 +26,10 @@ static cl::opt<std::string> adapter("adapter");
 static cl::opt<std::string> policy("kv-policy");
 static cl::opt<bool> force("force-kv-policy");
 static cl::opt<bool> weightless("weightless");
-enum class Output { Module, Generic, Log, Tokenizer, Template, Archives };
+enum class Output { Module, Log, Tokenizer, Template, Archives };
 static cl::opt<Output> output(
     "print", cl::init(Output::Module),
     cl::values(clEnumValN(Output::Module, "module", "the module"),
-               clEnumValN(Output::Generic, "generic",
-                          "the module, generic form"),
                clEnumValN(Output::Log, "log", "the import log"),
                clEnumValN(Output::Tokenizer, "tokenizer", "tokenizer.json"),
                clEnumValN(Output::Template, "template", "the chat template"),
@@ -82,9 +80,6 @@ int main(int argc, char **argv) {
   switch (output) {
   case Output::Module:
     import->module->print(outs());
-    break;
-  case Output::Generic:
-    import->module->print(outs(), mlir::OpPrintingFlags().printGenericOpForm());
     break;
   case Output::Log:
     for (const std::string &line : import->log)
