@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //   rondo-bench-kernels [rounds = 7] [K = 576] [megabytes = 256]
+//                       [part of a kernel's name]
 //
 // Per format pair: GB/s of weights streamed from memory by 2 threads, beside a
 // plain read of as many bytes just before; and GFLOP/s of one thread on panels
@@ -150,11 +151,11 @@ struct StreamRate {
   double ratio;        ///< median over pairs of neighbouring windows
 };
 
-/// Cuts the panels into windows of about 32 MB, which the walk over the others
+/// Cuts the panels into windows of about 8 MB, which the walk over the others
 /// has evicted from the caches; reads one and contracts the next, in turn.
 static StreamRate measureStream(const Workload &load, int rounds) {
   int64_t size = panelBytes(load.spec.panel, load.k);
-  int64_t perThread = (32 << 20) / kThreads / size;
+  int64_t perThread = (8 << 20) / kThreads / size;
   int windows = load.panels / (perThread * kThreads) / 2 * 2;
   std::vector<double> seconds =
       timeCalls(rounds * windows, [&](int call, int t) {
@@ -185,7 +186,7 @@ static double measureCompute(Workload load) {
   int64_t size = panelBytes(load.spec.panel, load.k);
   load.panels = std::max<int64_t>(1, (256 << 10) / size);
   double flops = 2.0 * load.spec.rows * kPanelWidth * load.k * load.panels;
-  int64_t visits = static_cast<int64_t>(1e8 / flops) + 1;
+  int64_t visits = static_cast<int64_t>(3e7 / flops) + 1;
   double start = now();
   for (int64_t i = 0; i < visits; ++i)
     runPanels(load, 0, load.panels);
@@ -232,7 +233,7 @@ static void benchmark(KernelJIT &jit, Pair pair, int maximum, uint8_t *weights,
   for (int rows = 1; rows <= maximum; ++rows, best = 0) {
     load.spec.rows = rows;
     load.kernel = jit.get<KernelFunction>(kernelName(load.spec));
-    for (int round = 0; round < 3 * rounds; ++round) {
+    for (int round = 0; round < 10 * rounds; ++round) {
       best = std::max(best, measureCompute(load));
       peak = std::max(peak, measurePeak());
     }
@@ -246,6 +247,7 @@ int main(int argc, char **argv) {
   int rounds = argc > 1 ? atoi(argv[1]) : 7;
   int64_t k = argc > 2 ? atoi(argv[2]) : 576;
   int64_t bytes = (argc > 3 ? atoll(argv[3]) : 256) << 20;
+  llvm::StringRef filter = argc > 4 ? argv[4] : "";
   flushDenormals();
 
   MachineFeatures features;
@@ -265,7 +267,8 @@ int main(int argc, char **argv) {
       k, bytes >> 20);
   uint8_t *weights = allocate(bytes);
   for (Pair pair : kPairs)
-    benchmark(jit, pair, maxRows(pair.panel, pair.row, features), weights,
-              bytes, k, rounds);
+    if (llvm::StringRef(kernelName({pair.panel, pair.row, 1})).contains(filter))
+      benchmark(jit, pair, maxRows(pair.panel, pair.row, features), weights,
+                bytes, k, rounds);
   return EXIT_SUCCESS;
 }

@@ -70,13 +70,14 @@ static void emitPlainLine(KernelBuilder &b, Tile &tile) {
 }
 
 /// A pair line as two f32 lines: `exact` takes the even k first, `bf16-dot`
-/// the odd one, as vdpbf16ps does. Each loads the pairs anew (volatile, lest
-/// they be kept): registers are scarcer than loads from L1.
+/// the odd one, as vdpbf16ps does. With 16 registers each loads the pairs anew
+/// (volatile, lest they be kept): loads from L1 are cheaper than spills.
 static void emitPairLine(KernelBuilder &b, Tile &tile) {
   auto loadHalf = [&](int part, bool odd) {
     Value pair =
         LLVM::LoadOp::create(b, tile.ints(b), tile.field(b, 0, 4, part),
-                             /*alignment=*/1, /*isVolatile=*/true);
+                             /*alignment=*/1,
+                             /*isVolatile=*/tile.plan.lanes == 8);
     Value high = b.constant(tile.ints(b), static_cast<int64_t>(0xffff0000));
     return b.bitcast(tile.floats(b),
                      odd ? b.bitAnd(pair, high) : b.shl(pair, 16));
@@ -146,7 +147,8 @@ static void emitWord(KernelBuilder &b, Tile &tile, Value column,
   PanelFormat format = tile.spec.panel;
   int64_t elements = format == PanelFormat::Q8_0 ? 4 : 8;
   int64_t start = (format == PanelFormat::Q4_1 ? 4 : 2) * kPanelWidth;
-  Value columnBytes = b.mul(column, b.i64(4 * kPanelWidth));
+  Value columnBytes = b.mul(column, b.i64(kColumnBytes));
+  tile.prefetchColumn(b, b.add(columnBytes, b.i64(start)));
   Value rowBytes = b.mul(column, b.i64(4 * elements));
   SmallVector<Value> words, rows = tile.rows;
   for (int part = 0; part < tile.plan.parts; ++part)

@@ -109,7 +109,8 @@ void GroupEmitter::emitLine(Value index) {
   SmallVector<Value> rows, quants, high;
   for (Value row : tile.rows)
     rows.push_back(b.offset(row, b.mul(index, b.i64(isQ8() ? 4 : 8))));
-  Value bytesBefore = b.mul(index, b.i64(4 * kPanelWidth));
+  Value bytesBefore = b.mul(index, b.i64(kColumnBytes));
+  tile.prefetchColumn(b, b.add(bytesBefore, b.i64(quantsStart())));
   for (int part = 0; part < parts; ++part)
     quants.push_back(b.load(
         bytes, b.offset(tile.field(b, quantsStart(), 4, part), bytesBefore)));

@@ -71,6 +71,13 @@ struct KernelBuilder : mlir::ImplicitLocOpBuilder {
     mlir::LLVM::StoreOp::create(*this, value, pointer, /*alignment=*/1);
   }
 
+  /// Brings the cache line of `pointer`, which may be invalid, into L1.
+  void prefetch(Value pointer) {
+    mlir::LLVM::Prefetch::create(*this, pointer, /*rw=*/getI32IntegerAttr(0),
+                                 /*hint=*/getI32IntegerAttr(3),
+                                 /*cache=*/getI32IntegerAttr(1));
+  }
+
   /// Loads one number of `type`'s element type and fills a vector with it.
   Value loadSplat(mlir::VectorType type, Value pointer) {
     return splat(type, load(type.getElementType(), pointer));

@@ -18,6 +18,10 @@
 
 namespace rondo::cpu {
 
+/// Four bytes of each output: a row of the quants in a group, or a line of f32
+/// or pairs. Two cache lines.
+inline constexpr int64_t kColumnBytes = 4 * kPanelWidth;
+
 /// The shape of a kernel's code; a function of its spec and the machine.
 struct KernelPlan {
   int lanes;          ///< f32 per vector: 8 or 16
@@ -40,7 +44,8 @@ struct Tile {
   llvm::SmallVector<mlir::Value> outputs; ///< per row: this tile in y
   llvm::SmallVector<mlir::Value> rows;    ///< per row: x at this line
   mlir::Value line;                       ///< start of the panel line
-  llvm::SmallVector<mlir::Value> sums;    ///< [rows][parts], unless in memory
+  mlir::Value ahead; ///< start of the line to prefetch, null if none
+  llvm::SmallVector<mlir::Value> sums; ///< [rows][parts], unless in memory
 
   mlir::VectorType floats(KernelBuilder &b) const {
     return b.vec(plan.lanes, b.getF32Type());
@@ -53,6 +58,10 @@ struct Tile {
   /// at byte `base` and holds `bytesPerOutput` for each of the 32 outputs.
   mlir::Value field(KernelBuilder &b, int64_t base, int64_t bytesPerOutput,
                     int part) const;
+
+  /// Prefetches this tile's share of the 128-byte column (4 bytes of each
+  /// output) at `offset` of the line `ahead`; nothing if that is null.
+  void prefetchColumn(KernelBuilder &b, mlir::LLVM::GEPArg offset) const;
 
   /// Partial sum of a row and part, from register or memory.
   mlir::Value sum(KernelBuilder &b, int row, int part) const;

@@ -149,10 +149,11 @@ static KernelPlan planWide(const KernelSpec &spec) {
   return plan;
 }
 
-/// 16 registers: up to 3 rows by 4 vectors, or 6 rows by 2 and a block of half
-/// an L1; integer tiles park their sums after every group. Prefetching 1 KiB
-/// ahead fills the gaps that widening leaves between loads (Zen 3: 0.8 -> 0.95
-/// of the read bandwidth); f32 weights leave none.
+/// 16 registers: up to 3 rows by 4 vectors (2 if scales need registers too), or
+/// 6 rows by 2 and a block of half an L1; integer tiles park their sums after
+/// every group. Prefetching 1 to 1.5 KiB ahead fills the gaps that widening
+/// leaves between loads (Zen 3: 0.7 to 0.85 of the read bandwidth becomes
+/// 0.95); f32 weights leave none.
 static KernelPlan planNarrow(const KernelSpec &spec) {
   KernelPlan plan{/*lanes=*/8,
                   /*parts=*/4,
@@ -162,7 +163,8 @@ static KernelPlan planNarrow(const KernelSpec &spec) {
                   /*prefetch=*/0};
   int64_t line = lineBytes(spec.panel);
   if (spec.panel != PanelFormat::F32)
-    plan.prefetch = llvm::divideCeil(1024, line);
+    plan.prefetch =
+        llvm::divideCeil(isQuantised(spec.panel) ? 1536 : 1024, line);
   if (spec.row == RowFormat::Int8Group) {
     plan.sumsInMemory = spec.rows > 1;
     if (spec.rows > 2) {
@@ -173,7 +175,7 @@ static KernelPlan planNarrow(const KernelSpec &spec) {
   }
   if (!isQuantised(spec.panel))
     plan.unroll = 4;
-  if (spec.rows > 3) {
+  if (spec.rows > (isQuantised(spec.panel) ? 2 : 3)) {
     plan.parts = 2;
     // Pairs prefetch the next block, and L1 is to hold both. Plain panels are
     // short (KV caches) or f32, and have no registers left for it.
@@ -207,6 +209,18 @@ Value Tile::sum(KernelBuilder &b, int row, int part) const {
   if (!plan.sumsInMemory)
     return sums[row * plan.parts + part];
   return b.load(floats(b), b.offset(outputs[row], 4 * plan.lanes * part));
+}
+
+void Tile::prefetchColumn(KernelBuilder &b, LLVM::GEPArg offset) const {
+  if (!ahead)
+    return;
+  Value column = b.offset(ahead, offset);
+  // Two passes share a column, a cache line for each.
+  constexpr int64_t kHalf = kColumnBytes / 2;
+  if (pass)
+    return b.prefetch(b.offset(column, b.mul(pass, b.i64(kHalf))));
+  b.prefetch(column);
+  b.prefetch(b.offset(column, kHalf));
 }
 
 void Tile::setSum(KernelBuilder &b, int row, int part, Value value) {
@@ -248,8 +262,8 @@ private:
   /// Adds `count` lines from `index` on to the tile.
   void emitRun(Value index, int64_t count);
 
-  /// Prefetches this pass's share of what lies `plan.prefetch` lines after
-  /// line `index`.
+  /// Prefetches this pass's share of the line `plan.prefetch` lines after line
+  /// `index`; of a group only the scales, its line emitter does the rest.
   void emitPrefetch(Value index);
 
   /// Calls `apply(row, part, pointer)` for all sums at their place in y.
@@ -313,23 +327,13 @@ void Skeleton::moveTo(Value index) {
 }
 
 void Skeleton::emitPrefetch(Value index) {
-  auto prefetch = [&](Value pointer) {
-    LLVM::Prefetch::create(b, pointer, /*rw=*/b.getI32IntegerAttr(0),
-                           /*hint=*/b.getI32IntegerAttr(3),
-                           /*cache=*/b.getI32IntegerAttr(1));
-  };
-  // 128 bytes of a line are 4 of each output: one cache line for each of two
-  // passes. What is left over are 64 bytes of scales or f16 weights.
-  constexpr int32_t kColumn = 4 * kPanelWidth, kCacheLine = 64;
-  int32_t size = lineBytes(tile.spec.panel), rest = size % kColumn;
   Value ahead = b.add(index, b.i64(tile.plan.prefetch));
-  Value line = b.offset(w, b.mul(ahead, wStride));
-  if (rest)
-    prefetch(line);
-  if (tile.pass)
-    line = b.offset(line, b.mul(tile.pass, b.i64(kCacheLine)));
-  for (int32_t at = rest; at < size; at += tile.pass ? kColumn : kCacheLine)
-    prefetch(b.offset(line, at));
+  tile.ahead = b.offset(w, b.mul(ahead, wStride));
+  int64_t size = lineBytes(tile.spec.panel);
+  if (size % kColumnBytes)
+    b.prefetch(tile.ahead);
+  else
+    tile.prefetchColumn(b, 0);
 }
 
 void Skeleton::emitRun(Value index, int64_t count) {
