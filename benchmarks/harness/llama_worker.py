@@ -3,12 +3,15 @@
 """A process that keeps one model loaded in llama.cpp and times calls of it.
 
 It is a process of its own so that models stay loaded between alternating
-measurements and so that a crash of one engine ends one engine. It reads one
-JSON object a line on standard input and answers each with one line:
+measurements and so that a crash of one engine ends one engine. It reads
+requests, one a line, on standard input and answers each with a line of JSON:
 
-  {"do": "info"}                                what runs, and how it was built
-  {"do": "prefill", "tokens": P}                P tokens in one llama_decode
-  {"do": "decode", "at": N, "tokens": D}        D calls of one token each
+  info             what runs, and how it was built
+  prefill P        P tokens in one llama_decode
+  decode N D       D calls of one token each, the first at position N
+
+Flash attention is chosen for each of the two on its own, since neither choice
+is the faster one for both; then they have two contexts over one model.
 
 Times are wall-clock seconds of `llama_decode` alone: no sampling and no
 tokenizer. Logits are computed for the last token of a prefill only, which is
@@ -39,8 +42,24 @@ def discard_log(level: int, text: bytes, user_data: Any) -> None:
     """Keeps the library's log out of the way of the answers."""
 
 
+def evaluate(context: Any, tokens: Any, count: int) -> None:
+    batch = llama_cpp.llama_batch_get_one(tokens, count)
+    if llama_cpp.llama_decode(context, batch) != 0:
+        raise SystemExit("llama_decode failed")
+
+
+def keep_positions(context: Any, count: int) -> None:
+    memory = llama_cpp.llama_get_memory(context)
+    llama_cpp.llama_memory_seq_rm(memory, 0, count, -1)
+
+
+def cached_positions(context: Any) -> int:
+    memory = llama_cpp.llama_get_memory(context)
+    return llama_cpp.llama_memory_seq_pos_max(memory, 0) + 1
+
+
 class Model:
-    """A loaded model with one context of one sequence."""
+    """A loaded model with a context for prefill and one for decode."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         llama_cpp.llama_log_set(discard_log, ctypes.c_void_p(0))
@@ -52,20 +71,21 @@ class Model:
         )
         if not self.model:
             raise SystemExit(f"llama.cpp cannot load {args.model}")
-        self.context = self._make_context(args)
-        self.memory = llama_cpp.llama_get_memory(self.context)
         vocabulary = llama_cpp.llama_model_get_vocab(self.model)
         self.vocabulary_size = llama_cpp.llama_vocab_n_tokens(vocabulary)
         self.args = args
+        self.prefill_context = self._make_context(args.prefill_flash)
+        self.decode_context = self._make_context(args.decode_flash)
 
-    def _make_context(self, args: argparse.Namespace) -> Any:
+    def _make_context(self, flash: str) -> Any:
+        args = self.args
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = args.context
         params.n_batch = args.context
         params.n_ubatch = args.rows
         params.n_threads = args.threads
         params.n_threads_batch = args.threads
-        params.flash_attn_type = FLASH[args.flash]
+        params.flash_attn_type = FLASH[flash]
         params.type_k = KV_TYPES[args.kv]
         params.type_v = KV_TYPES[args.kv]
         params.no_perf = True
@@ -79,33 +99,23 @@ class Model:
         ids = (7919 * i % self.vocabulary_size for i in range(1, count + 1))
         return (llama_cpp.llama_token * count)(*ids)
 
-    def _evaluate(self, tokens: Any, count: int) -> None:
-        batch = llama_cpp.llama_batch_get_one(tokens, count)
-        if llama_cpp.llama_decode(self.context, batch) != 0:
-            raise SystemExit("llama_decode failed")
-
-    def _keep(self, positions: int) -> None:
-        llama_cpp.llama_memory_seq_rm(self.memory, 0, positions, -1)
-
-    def _cached(self) -> int:
-        return llama_cpp.llama_memory_seq_pos_max(self.memory, 0) + 1
-
     def prefill(self, count: int) -> dict[str, Any]:
-        self._keep(0)
+        keep_positions(self.prefill_context, 0)
         tokens = self._tokens(count)
         start = time.perf_counter()
-        self._evaluate(tokens, count)
+        evaluate(self.prefill_context, tokens, count)
         return {"tokens": count, "seconds": time.perf_counter() - start}
 
     def decode(self, at: int, count: int) -> dict[str, Any]:
-        if self._cached() < at:
-            self._keep(0)
-            self._evaluate(self._tokens(at), at)
-        self._keep(at)
+        context = self.decode_context
+        if cached_positions(context) < at:
+            keep_positions(context, 0)
+            evaluate(context, self._tokens(at), at)
+        keep_positions(context, at)
         singles = [self._tokens(1) for _ in range(count)]
         start = time.perf_counter()
         for token in singles:
-            self._evaluate(token, 1)
+            evaluate(context, token, 1)
         return {"tokens": count, "seconds": time.perf_counter() - start}
 
     def info(self) -> dict[str, Any]:
@@ -114,15 +124,17 @@ class Model:
             "version": f"llama-cpp-python {llama_cpp.__version__}",
             "build": text.strip(" |"),
             "kv": self.args.kv,
-            "flash": self.args.flash,
-            "threads": llama_cpp.llama_n_threads(self.context),
+            "prefill_flash": self.args.prefill_flash,
+            "decode_flash": self.args.decode_flash,
+            "threads": llama_cpp.llama_n_threads(self.decode_context),
         }
 
-    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        if request["do"] == "prefill":
-            return self.prefill(request["tokens"])
-        if request["do"] == "decode":
-            return self.decode(request["at"], request["tokens"])
+    def answer(self, request: str) -> dict[str, Any]:
+        words = request.split()
+        if words[0] == "prefill":
+            return self.prefill(int(words[1]))
+        if words[0] == "decode":
+            return self.decode(int(words[1]), int(words[2]))
         return self.info()
 
 
@@ -133,10 +145,11 @@ def main() -> None:
     parser.add_argument("--context", type=int, default=1024)
     parser.add_argument("--rows", type=int, default=512, help="n_ubatch")
     parser.add_argument("--kv", choices=KV_TYPES, default="f16")
-    parser.add_argument("--flash", choices=FLASH, default="off")
+    parser.add_argument("--prefill-flash", choices=FLASH, default="on")
+    parser.add_argument("--decode-flash", choices=FLASH, default="off")
     model = Model(parser.parse_args())
     for line in sys.stdin:
-        print(json.dumps(model.answer(json.loads(line))), flush=True)
+        print(json.dumps(model.answer(line)), flush=True)
 
 
 if __name__ == "__main__":

@@ -84,30 +84,52 @@ INLINE float softmaxRow(float *scores, int count, float *total) {
   return largest;
 }
 
+const uint16_t *chunkKeys(const Model *model, int slot, int kvHead, int chunk) {
+  return keysOf(model, slot, kvHead) + (size_t)chunk * kChunk * kHeadSize;
+}
+
+static void prefetch(const void *address, int bytes) {
+  for (int i = 0; i < bytes; i += 64)
+    _mm_prefetch((const char *)address + i, _MM_HINT_T0);
+}
+
 static float queryFactor(void) { return 1.0f / sqrtf((float)kHeadSize); }
 
 void attendChunk(const Model *model, int slot, int kvHead, int chunk,
-                 int position, const float *qkv, PartialAttention *result) {
+                 int position, const float *qkv, const uint16_t *nextKeys,
+                 PartialAttention *result) {
+  enum { kPanelBytes = kPanel * kHeadSize * 2 };
   _Alignas(64) float queries[kGroupHeads][kHeadSize];
   _Alignas(64) float scores[kGroupHeads][kChunk];
   int first = chunk * kChunk;
   int count = position + 1 - first < kChunk ? position + 1 - first : kChunk;
+  int panels = (count + kPanel - 1) / kPanel;
   for (int g = 0; g < kGroupHeads; ++g)
     rotate(model, position, qkv + (kvHead * kGroupHeads + g) * kHeadSize,
            queryFactor(), queries[g]);
-  const uint16_t *keys =
-      keysOf(model, slot, kvHead) + (size_t)first * kHeadSize;
-  for (int p = 0; p < count; p += kPanel, keys += kPanel * kHeadSize)
-    tileBf16Wide(kGroupHeads, (const char *)queries, sizeof queries[0],
-                 (const char *)keys, kHeadSize, scores[0] + p, kChunk);
-  for (int g = 0; g < kGroupHeads; ++g)
-    result->tops[g] = softmaxRow(scores[g], count, &result->weights[g]);
+  const uint16_t *keys = chunkKeys(model, slot, kvHead, chunk);
   const uint16_t *values =
       valuesOf(model, slot, kvHead) + (size_t)first * kPanel;
-  for (int d = 0; d < kDimPanels; ++d, values += kMaxPositions * kPanel)
+  const size_t dimStride = (size_t)kMaxPositions * kPanel;
+  for (int p = 0; p < panels; ++p) {
+    // The values of as many positions come while these scores are computed.
+    for (int d = 0; d < kDimPanels; ++d)
+      prefetch(values + d * dimStride + p * kPanel * kPanel,
+               kPanelBytes / kDimPanels);
+    tileBf16Wide(kGroupHeads, (const char *)queries, sizeof queries[0],
+                 (const char *)(keys + (size_t)p * kPanel * kHeadSize),
+                 kHeadSize, scores[0] + p * kPanel, kChunk);
+  }
+  for (int g = 0; g < kGroupHeads; ++g)
+    result->tops[g] = softmaxRow(scores[g], count, &result->weights[g]);
+  for (int d = 0; d < kDimPanels; ++d) {
+    if (nextKeys)
+      prefetch(nextKeys + d * kChunk * kHeadSize / kDimPanels,
+               kChunk / kPanel * kPanelBytes / kDimPanels);
     tileBf16Wide(kGroupHeads, (const char *)scores, sizeof scores[0],
-                 (const char *)values, (count + 1) / 2 * 2,
+                 (const char *)(values + d * dimStride), (count + 1) / 2 * 2,
                  result->sums[0] + d * kPanel, kHeadSize);
+  }
 }
 
 static void mergeHead(const PartialAttention *chunks, int count, int g,

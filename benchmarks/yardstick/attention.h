@@ -22,9 +22,14 @@ void appendKv(const Model *model, int slot, int kvHead, int position,
               const float *qkv);
 
 /// Attention of one row over positions [chunk * kChunk, ...], at most kChunk
-/// of them and none after `position`.
+/// of them and none after `position`. Meanwhile it fetches the keys of the
+/// member's next chunk, given by its first key (or null).
 void attendChunk(const Model *model, int slot, int kvHead, int chunk,
-                 int position, const float *qkv, PartialAttention *result);
+                 int position, const float *qkv, const uint16_t *nextKeys,
+                 PartialAttention *result);
+
+/// The first key of a chunk.
+const uint16_t *chunkKeys(const Model *model, int slot, int kvHead, int chunk);
 
 /// Combines the chunks of one KV head in order: out[kGroupHeads][kHeadSize].
 void mergeChunks(const PartialAttention *chunks, int count, float *out);

@@ -21,11 +21,12 @@ typedef struct {
   char *row; // this member's prepared row
 } Member;
 
-/// The matrix that a stage reads: where it is and how it is cut.
+/// The matrix that a stage reads. A unit is what is split among members: one
+/// panel, or a gate and an up panel.
 typedef struct {
   const char *weights;
-  int units;        // what is split among members
-  size_t unitBytes; // one panel, or a gate and an up panel
+  int units, panelsOfUnit, K;
+  size_t panelBytes;
 } Matrix;
 
 static int unitBegin(const Member *m, const Matrix *matrix) {
@@ -36,13 +37,18 @@ static int unitEnd(const Member *m, const Matrix *matrix) {
   return shareBegin(matrix->units, m->thread + 1);
 }
 
-/// Ends a stage. While the others finish, the first lines of the own share of
-/// the next matrix come closer.
-static void finishStage(const Member *m, const Matrix *next) {
-  const char *at = next->weights + unitBegin(m, next) * next->unitBytes;
+/// Ends a stage. While the others finish, the first lines of what this member
+/// reads next come closer.
+static void finishStageBefore(const Member *m, const void *next) {
+  const char *at = next;
   for (int i = 0; i < m->model->prefetchBytes; i += kCacheLine)
     _mm_prefetch(at + i, _MM_HINT_T1);
   teamBarrier(m->thread);
+}
+
+static void finishStage(const Member *m, const Matrix *next) {
+  size_t unitBytes = next->panelsOfUnit * next->panelBytes;
+  finishStageBefore(m, next->weights + unitBegin(m, next) * unitBytes);
 }
 
 static void prepare(const Member *m, const float *x, int K) {
@@ -55,15 +61,12 @@ static void prepareNormed(const Member *m) {
   prepare(m, normed, kHidden);
 }
 
-static void multiply(const Member *m, const char *panel, int K, float *y) {
-  m->kernels->tile(1, m->row, 0, panel, K, y, 0);
-}
-
-static void projectQkv(const Member *m, const Matrix *qkv) {
-  prepareNormed(m);
-  for (int p = unitBegin(m, qkv); p < unitEnd(m, qkv); ++p)
-    multiply(m, qkv->weights + p * qkv->unitBytes, kHidden,
-             m->state->qkv + p * kPanel);
+/// Multiplies the own units; `out` is indexed by output of the whole matrix.
+static void multiplyShare(const Member *m, const Matrix *matrix, float *out) {
+  int panels = matrix->panelsOfUnit;
+  multiplyPanels(m->kernels, m->row, matrix->weights, matrix->panelBytes,
+                 panels * unitBegin(m, matrix), panels * unitEnd(m, matrix),
+                 matrix->K, out);
 }
 
 static void attend(const Member *m, int slot) {
@@ -71,23 +74,25 @@ static void attend(const Member *m, int slot) {
   int end = shareBegin(items, m->thread + 1);
   for (int i = shareBegin(items, m->thread); i < end; ++i) {
     int kvHead = i / m->chunks, chunk = i % m->chunks;
+    const uint16_t *nextKeys = NULL;
+    if (i + 1 < end)
+      nextKeys =
+          chunkKeys(m->model, slot, (i + 1) / m->chunks, (i + 1) % m->chunks);
     if (chunk == m->chunks - 1)
       appendKv(m->model, slot, kvHead, m->position, m->state->qkv);
     attendChunk(m->model, slot, kvHead, chunk, m->position, m->state->qkv,
-                &m->state->partial[kvHead][chunk]);
+                nextKeys, &m->state->partial[kvHead][chunk]);
   }
 }
 
 /// hidden += matrix * row, for the own panels.
-static void addProduct(const Member *m, const Matrix *matrix, int K) {
-  for (int p = unitBegin(m, matrix); p < unitEnd(m, matrix); ++p) {
-    _Alignas(64) float y[kPanel];
-    multiply(m, matrix->weights + p * matrix->unitBytes, K, y);
-    float *hidden = m->state->hidden + p * kPanel;
-    for (int i = 0; i < kPanel; i += kLanes)
-      storeFloats(hidden + i,
-                  addFloats(loadFloats(hidden + i), loadFloats(y + i)));
-  }
+static void addProduct(const Member *m, const Matrix *matrix) {
+  float *product = m->state->product, *hidden = m->state->hidden;
+  multiplyShare(m, matrix, product);
+  int end = unitEnd(m, matrix) * kPanel;
+  for (int i = unitBegin(m, matrix) * kPanel; i < end; i += kLanes)
+    storeFloats(hidden + i,
+                addFloats(loadFloats(hidden + i), loadFloats(product + i)));
 }
 
 static void projectOutput(const Member *m, const Matrix *output) {
@@ -96,20 +101,18 @@ static void projectOutput(const Member *m, const Matrix *output) {
     mergeChunks(m->state->partial[kvHead], m->chunks,
                 merged + kvHead * kGroupHeads * kHeadSize);
   prepare(m, merged, kHidden);
-  addProduct(m, output, kHidden);
+  addProduct(m, output);
 }
 
-static void gateAndUp(const Member *m, const Matrix *gateUp) {
+static void gateAndUp(const Member *m, const Matrix *matrix) {
   prepareNormed(m);
-  for (int p = unitBegin(m, gateUp); p < unitEnd(m, gateUp); ++p) {
-    _Alignas(64) float y[2 * kPanel];
-    const char *panel = gateUp->weights + p * gateUp->unitBytes;
-    multiply(m, panel, kHidden, y);
-    multiply(m, panel + gateUp->unitBytes / 2, kHidden, y + kPanel);
+  multiplyShare(m, matrix, m->state->gateUp);
+  for (int p = unitBegin(m, matrix); p < unitEnd(m, matrix); ++p) {
+    const float *gate = m->state->gateUp + 2 * p * kPanel, *up = gate + kPanel;
     float *act = m->state->act + p * kPanel;
     for (int i = 0; i < kPanel; i += kLanes)
-      storeFloats(act + i, mulFloats(siluFloats(loadFloats(y + i)),
-                                     loadFloats(y + kPanel + i)));
+      storeFloats(act + i, mulFloats(siluFloats(loadFloats(gate + i)),
+                                     loadFloats(up + i)));
   }
 }
 
@@ -117,13 +120,18 @@ static void runLayer(const Member *m, int layer, int slot, const Matrix *next) {
   const LayerOffsets *offsets = &m->model->offsets;
   const char *weights = m->model->weights + layer * offsets->end;
   size_t bytes = panelBytes(m->model->body, kHidden);
-  Matrix output = {weights + offsets->output, kHidden / kPanel, bytes};
-  Matrix gateUp = {weights + offsets->gateUp, kFeedForward / kPanel, 2 * bytes};
-  Matrix down = {weights + offsets->down, kHidden / kPanel,
+  Matrix qkv = {weights + offsets->qkv, kQkv / kPanel, 1, kHidden, bytes};
+  Matrix output = {weights + offsets->output, kHidden / kPanel, 1, kHidden,
+                   bytes};
+  Matrix gateUp = {weights + offsets->gateUp, kFeedForward / kPanel, 2, kHidden,
+                   bytes};
+  Matrix down = {weights + offsets->down, kHidden / kPanel, 1, kFeedForward,
                  panelBytes(m->model->body, kFeedForward)};
-  Matrix qkv = {weights + offsets->qkv, kQkv / kPanel, bytes};
-  projectQkv(m, &qkv);
-  finishStage(m, &output);
+  prepareNormed(m);
+  multiplyShare(m, &qkv, m->state->qkv);
+  int item = shareBegin(kKvHeads * m->chunks, m->thread);
+  finishStageBefore(
+      m, chunkKeys(m->model, slot, item / m->chunks, item % m->chunks));
   attend(m, slot);
   finishStage(m, &output);
   projectOutput(m, &output);
@@ -131,7 +139,7 @@ static void runLayer(const Member *m, int layer, int slot, const Matrix *next) {
   gateAndUp(m, &gateUp);
   finishStage(m, &down);
   prepare(m, m->state->act, kFeedForward);
-  addProduct(m, &down, kFeedForward);
+  addProduct(m, &down);
   finishStage(m, next);
 }
 
@@ -141,9 +149,9 @@ static void runStack(const Member *m) {
   for (int slot = 0; slot < count; ++slot) {
     int nextLayer = (slot + 1) % model->layers;
     Matrix next = {model->weights + nextLayer * model->offsets.end,
-                   kQkv / kPanel, panelBytes(model->body, kHidden)};
+                   kQkv / kPanel, 1, kHidden, panelBytes(model->body, kHidden)};
     if (slot == count - 1)
-      next = (Matrix){model->head, kVocabulary / kPanel,
+      next = (Matrix){model->head, kVocabulary / kPanel, 1, kHidden,
                       panelBytes(model->headType, kHidden)};
     runLayer(m, slot % model->layers, slot, &next);
   }

@@ -24,8 +24,8 @@ const char kIsaName[] = "avx2";
 #endif
 
 const TypeKernels kTypeKernels[kTypeCount] = {
-    {"f32", prepareF32, tileF32, prepareF32, NULL, tileF32, 6},
-    {"bf16", prepareBf16, tileBf16, prepareBf16, NULL, tileBf16, 6},
-    {"q8_0", prepareQuantised, tileQ8, MANY_Q8},
-    {"q4_0", prepareQuantised, tileQ4, MANY_Q4},
+    {"f32", prepareF32, streamF32, prepareF32, NULL, tileF32, 6},
+    {"bf16", prepareBf16, streamBf16, prepareBf16, NULL, tileBf16, 6},
+    {"q8_0", prepareQuantised, streamQ8, MANY_Q8},
+    {"q4_0", prepareQuantised, streamQ4, MANY_Q4},
 };

@@ -16,6 +16,14 @@ void tileQ8(int rows, const char *x, size_t xStride, const char *panel, int K,
             float *y, size_t yStride);
 void tileQ4(int rows, const char *x, size_t xStride, const char *panel, int K,
             float *y, size_t yStride);
+void streamF32(int count, const char *x, const char *const *panels, int K,
+               float *const *y);
+void streamBf16(int count, const char *x, const char *const *panels, int K,
+                float *const *y);
+void streamQ8(int count, const char *x, const char *const *panels, int K,
+              float *const *y);
+void streamQ4(int count, const char *x, const char *const *panels, int K,
+              float *const *y);
 void prepareF32(const float *x, int K, char *row);
 void prepareBf16(const float *x, int K, char *row);
 void prepareQuantised(const float *x, int K, char *row);

@@ -22,7 +22,7 @@ enum {
 INLINE void addScaled(int rows, int first, int vectors, const float *scales,
                       const float *rowScales,
                       Ints products[kTileRows][kPanelVectors],
-                      Floats sums[kTileRows][kPanelVectors]) {
+                      Floats (*sums)[kPanelVectors]) {
   Floats scale[kPanelVectors];
   UNROLL for (int v = 0; v < vectors; ++v) scale[v] =
       loadFloats(scales + (first + v) * kLanes);
@@ -35,11 +35,11 @@ INLINE void addScaled(int rows, int first, int vectors, const float *scales,
 }
 
 INLINE void expanded8Kernel(int rows, int first, int vectors,
-                            const TileArguments *a) {
-  Floats sums[kTileRows][kPanelVectors];
-  clear(rows, vectors, sums);
-  const char *w = a->panel;
-  for (int g = 0; g < a->K / kGroup; ++g, w += kGroup8) {
+                            const TileArguments *a, int begin, int count,
+                            Floats (*sums)[kPanelVectors]) {
+  const char *w = a->panel + begin / kGroup * kGroup8;
+  for (int g = begin / kGroup; g < (begin + count) / kGroup;
+       ++g, w += kGroup8) {
     Ints products[kTileRows][kPanelVectors];
     float scales[kTileRows];
     UNROLL for (int r = 0; r < rows; ++r) {
@@ -64,16 +64,15 @@ INLINE void expanded8Kernel(int rows, int first, int vectors,
     }
     addScaled(rows, first, vectors, (const float *)w, scales, products, sums);
   }
-  store(rows, first, vectors, a, sums);
 }
 
 /// See q4Kernel for why 16 bits are enough.
 INLINE void expanded4Kernel(int rows, int first, int vectors,
-                            const TileArguments *a) {
-  Floats sums[kTileRows][kPanelVectors];
-  clear(rows, vectors, sums);
-  const char *w = a->panel;
-  for (int g = 0; g < a->K / kGroup; ++g, w += kGroup4) {
+                            const TileArguments *a, int begin, int count,
+                            Floats (*sums)[kPanelVectors]) {
+  const char *w = a->panel + begin / kGroup * kGroup4;
+  for (int g = begin / kGroup; g < (begin + count) / kGroup;
+       ++g, w += kGroup4) {
     Ints products[kTileRows][kPanelVectors];
     UNROLL for (int r = 0; r < rows; ++r)
         UNROLL for (int v = 0; v < vectors; ++v) products[r][v] = splatInt(0);
@@ -101,7 +100,6 @@ INLINE void expanded4Kernel(int rows, int first, int vectors,
     }
     addScaled(rows, first, vectors, (const float *)w, scales, products, sums);
   }
-  store(rows, first, vectors, a, sums);
 }
 
 DEFINE_TILE(tileExpandedQ8, expanded8Kernel)

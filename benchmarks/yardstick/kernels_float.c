@@ -6,12 +6,10 @@
 #include "kernels.h"
 #include "tile.h"
 
-INLINE void f32Kernel(int rows, int first, int vectors,
-                      const TileArguments *a) {
-  Floats sums[kTileRows][kPanelVectors];
-  clear(rows, vectors, sums);
-  const float *w = (const float *)a->panel + first * kLanes;
-  for (int k = 0; k < a->K; ++k, w += kPanel) {
+INLINE void f32Kernel(int rows, int first, int vectors, const TileArguments *a,
+                      int begin, int count, Floats (*sums)[kPanelVectors]) {
+  const float *w = (const float *)a->panel + begin * kPanel + first * kLanes;
+  for (int k = begin; k < begin + count; ++k, w += kPanel) {
     Floats weights[kPanelVectors];
     UNROLL for (int v = 0; v < vectors; ++v) weights[v] =
         loadFloats(w + v * kLanes);
@@ -22,18 +20,16 @@ INLINE void f32Kernel(int rows, int first, int vectors,
       KEEP_ORDER();
     }
   }
-  store(rows, first, vectors, a, sums);
 }
 
 /// A register holds pairs (even, odd) of one output; both become f32 by moving
 /// their bits. Odd first: the order of the hardware's dot product.
 INLINE void bf16WideKernel(int rows, int first, int vectors,
-                           const TileArguments *a) {
+                           const TileArguments *a, int begin, int count,
+                           Floats (*sums)[kPanelVectors]) {
   const Ints upper = splatInt((int)0xffff0000);
-  Floats sums[kTileRows][kPanelVectors];
-  clear(rows, vectors, sums);
-  const char *w = a->panel + first * sizeof(Ints);
-  for (int k = 0; k < a->K; k += 2, w += kPanel * 4) {
+  const char *w = a->panel + (size_t)begin * kPanel * 2 + first * sizeof(Ints);
+  for (int k = begin; k < begin + count; k += 2, w += kPanel * 4) {
     Floats weights[kPanelVectors];
     UNROLL for (int odd = 1; odd >= 0; --odd) {
       UNROLL for (int v = 0; v < vectors; ++v) {
@@ -49,16 +45,13 @@ INLINE void bf16WideKernel(int rows, int first, int vectors,
       }
     }
   }
-  store(rows, first, vectors, a, sums);
 }
 
 #ifdef __AVX512BF16__
-INLINE void bf16Kernel(int rows, int first, int vectors,
-                       const TileArguments *a) {
-  Floats sums[kTileRows][kPanelVectors];
-  clear(rows, vectors, sums);
-  const char *w = a->panel + first * sizeof(Ints);
-  for (int k = 0; k < a->K; k += 2, w += kPanel * 4)
+INLINE void bf16Kernel(int rows, int first, int vectors, const TileArguments *a,
+                       int begin, int count, Floats (*sums)[kPanelVectors]) {
+  const char *w = a->panel + (size_t)begin * kPanel * 2 + first * sizeof(Ints);
+  for (int k = begin; k < begin + count; k += 2, w += kPanel * 4)
     UNROLL for (int v = 0; v < vectors; ++v) {
       Ints pairs = loadInts(w + v * sizeof(Ints));
       UNROLL for (int r = 0; r < rows; ++r) {
@@ -66,7 +59,6 @@ INLINE void bf16Kernel(int rows, int first, int vectors,
         sums[r][v] = _mm512_dpbf16_ps(sums[r][v], (__m512bh)pairs, (__m512bh)x);
       }
     }
-  store(rows, first, vectors, a, sums);
 }
 #else
 #define bf16Kernel bf16WideKernel
@@ -75,6 +67,8 @@ INLINE void bf16Kernel(int rows, int first, int vectors,
 DEFINE_TILE(tileF32, f32Kernel)
 DEFINE_TILE(tileBf16, bf16Kernel)
 DEFINE_TILE(tileBf16Wide, bf16WideKernel)
+DEFINE_STREAMS(streamF32, f32Kernel, 4)
+DEFINE_STREAMS(streamBf16, bf16Kernel, 8)
 
 void prepareF32(const float *x, int K, char *row) {
   memcpy(row, x, (size_t)K * sizeof(float));

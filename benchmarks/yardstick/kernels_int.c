@@ -11,7 +11,7 @@
 INLINE void addScaled(int rows, int first, int vectors, const TileArguments *a,
                       int group, const char *scales,
                       Ints products[kTileRows][kPanelVectors],
-                      Floats sums[kTileRows][kPanelVectors]) {
+                      Floats (*sums)[kPanelVectors]) {
   UNROLL for (int v = 0; v < vectors; ++v) {
     Floats scale = floatsFromHalf(scales + (first + v) * kLanes * 2);
     UNROLL for (int r = 0; r < rows; ++r) {
@@ -40,11 +40,11 @@ INLINE Ints withSignOf(Ints w, Ints x) {
 #define withSignOf(w, x) _mm256_sign_epi8(w, x)
 #endif
 
-INLINE void q8Kernel(int rows, int first, int vectors, const TileArguments *a) {
-  Floats sums[kTileRows][kPanelVectors];
-  clear(rows, vectors, sums);
-  const char *w = a->panel;
-  for (int g = 0; g < a->K / kGroup; ++g, w += kScaleBytes + 1024) {
+INLINE void q8Kernel(int rows, int first, int vectors, const TileArguments *a,
+                     int begin, int count, Floats (*sums)[kPanelVectors]) {
+  const char *w = a->panel + begin / kGroup * (kScaleBytes + 1024);
+  for (int g = begin / kGroup; g < (begin + count) / kGroup;
+       ++g, w += kScaleBytes + 1024) {
     Ints products[kTileRows][kPanelVectors];
     UNROLL for (int r = 0; r < rows; ++r)
         UNROLL for (int v = 0; v < vectors; ++v) products[r][v] =
@@ -66,17 +66,16 @@ INLINE void q8Kernel(int rows, int first, int vectors, const TileArguments *a) {
     }
     addScaled(rows, first, vectors, a, g, w, products, sums);
   }
-  store(rows, first, vectors, a, sums);
 }
 
 /// Without VNNI the products of a group are summed in 16 bits: eight times two
 /// products of at most 15 * 127 are 30480.
-INLINE void q4Kernel(int rows, int first, int vectors, const TileArguments *a) {
+INLINE void q4Kernel(int rows, int first, int vectors, const TileArguments *a,
+                     int begin, int count, Floats (*sums)[kPanelVectors]) {
   const Ints nibble = splatByte(15);
-  Floats sums[kTileRows][kPanelVectors];
-  clear(rows, vectors, sums);
-  const char *w = a->panel;
-  for (int g = 0; g < a->K / kGroup; ++g, w += kScaleBytes + 512) {
+  const char *w = a->panel + begin / kGroup * (kScaleBytes + 512);
+  for (int g = begin / kGroup; g < (begin + count) / kGroup;
+       ++g, w += kScaleBytes + 512) {
     Ints products[kTileRows][kPanelVectors];
     UNROLL for (int r = 0; r < rows; ++r)
         UNROLL for (int v = 0; v < vectors; ++v) products[r][v] =
@@ -106,11 +105,12 @@ INLINE void q4Kernel(int rows, int first, int vectors, const TileArguments *a) {
                       splatInt(quantRow(a, r, g)->minus8));
     addScaled(rows, first, vectors, a, g, w, products, sums);
   }
-  store(rows, first, vectors, a, sums);
 }
 
 DEFINE_TILE(tileQ8, q8Kernel)
 DEFINE_TILE(tileQ4, q4Kernel)
+DEFINE_STREAMS(streamQ8, q8Kernel, kGroup)
+DEFINE_STREAMS(streamQ4, q4Kernel, 2 * kGroup)
 
 /// Writes 32 integers, each within a byte's range, as bytes.
 INLINE void storeBytes(const Ints *values, int8_t *bytes) {

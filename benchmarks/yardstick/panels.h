@@ -23,8 +23,9 @@
 typedef enum { kF32, kBf16, kQ8, kQ4, kTypeCount } WeightType;
 
 enum {
-  kGroup = 32,   // inputs that share a scale
-  kTileRows = 6, // most rows of one tile
+  kGroup = 32,     // inputs that share a scale
+  kTileRows = 6,   // most rows of one tile
+  kMaxStreams = 4, // most panels that one row meets at once
   kScaleBytes = kGroup * 2
 };
 
@@ -50,6 +51,11 @@ typedef struct {
 typedef void (*TileKernel)(int rows, const char *x, size_t xStride,
                            const char *panel, int K, float *y, size_t yStride);
 
+/// Multiplies one prepared row by `count` panels, which are read in turns:
+/// y[i][0..31] gets the outputs of panels[i].
+typedef void (*StreamKernel)(int count, const char *x,
+                             const char *const *panels, int K, float *const *y);
+
 /// Brings a row into the form that the kernels of a type read.
 typedef void (*PrepareRow)(const float *x, int K, char *row);
 
@@ -60,7 +66,7 @@ typedef struct {
   const char *name;
   // One row: decode.
   PrepareRow prepare;
-  TileKernel tile;
+  StreamKernel streams;
   // Many rows: prefill. Without `expand` it reads panels as they are.
   PrepareRow prepareMany;
   ExpandPanel expand;

@@ -40,27 +40,47 @@ void normRow(const Model *model, const float *x, float *out) {
   }
 }
 
+/// Few panels split badly: a number of streams that leaves none alone.
+static int streamsFor(int panels) {
+  for (int streams = kMaxStreams; streams > 1; --streams)
+    if (panels % streams == 0)
+      return streams;
+  return kMaxStreams;
+}
+
+void multiplyPanels(const TypeKernels *kernels, const char *row,
+                    const char *weights, size_t panelBytes, int begin, int end,
+                    int K, float *out) {
+  int count = end - begin, streams = streamsFor(count);
+  for (int round = 0; round * streams < count; ++round) {
+    const char *panels[kMaxStreams];
+    float *y[kMaxStreams];
+    int active = 0;
+    for (int s = 0; s < streams; ++s) {
+      int panel = begin + count * s / streams + round;
+      if (panel >= begin + count * (s + 1) / streams)
+        continue;
+      panels[active] = weights + panel * panelBytes;
+      y[active++] = out + panel * kPanel;
+    }
+    kernels->streams(active, row, panels, K, y);
+  }
+}
+
 void runHeadShare(const Model *model, State *state, int thread,
                   const char *row) {
   const TypeKernels *kernels = &kTypeKernels[model->headType];
   size_t bytes = panelBytes(model->headType, kHidden);
   int panels = kVocabulary / kPanel;
   int begin = shareBegin(panels, thread), end = shareBegin(panels, thread + 1);
-  Candidate best = {-INFINITY, 0};
-  for (int p = begin; p < end; ++p) {
-    float *logits = state->logits + p * kPanel;
-    kernels->tile(1, row, 0, model->head + p * bytes, kHidden, logits, 0);
-    Floats top = loadFloats(logits);
-    for (int i = kLanes; i < kPanel; i += kLanes)
-      top = maxFloats(top, loadFloats(logits + i));
-    float largest = largestOf(top);
-    if (largest <= best.value)
-      continue;
-    best.value = largest;
-    best.index = p * kPanel;
-    while (state->logits[best.index] != largest)
-      ++best.index;
-  }
+  multiplyPanels(kernels, row, model->head, bytes, begin, end, kHidden,
+                 state->logits);
+  Floats top = splatFloat(-INFINITY);
+  for (int i = begin * kPanel; i < end * kPanel; i += kLanes)
+    top = maxFloats(top, loadFloats(state->logits + i));
+  Candidate best = {largestOf(top), begin * kPanel};
+  while (state->logits[best.index] != best.value)
+    ++best.index;
   state->candidates[thread] = best;
 }
 

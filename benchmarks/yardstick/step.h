@@ -24,6 +24,8 @@ struct State {
   // Decode: one row.
   _Alignas(64) float hidden[kHidden];
   float qkv[kQkv];
+  float product[kHidden];
+  float gateUp[2 * kFeedForward]; // 32 of gate, 32 of up, ...
   float act[kFeedForward];
   float logits[kVocabulary];
   PartialAttention partial[kKvHeads][kMaxChunks];
@@ -42,6 +44,12 @@ struct State {
 
 /// The weighted RMS norm of a row of kHidden values.
 void normRow(const Model *model, const float *x, float *out);
+
+/// Multiplies a prepared row by panels [begin, end) of a matrix, in several
+/// streams. Panel p writes out[32 * p + 0..31].
+void multiplyPanels(const TypeKernels *kernels, const char *row,
+                    const char *weights, size_t panelBytes, int begin, int end,
+                    int K, float *out);
 
 /// This member's share of the head for a prepared row; sets its candidate.
 void runHeadShare(const Model *model, State *state, int thread,
