@@ -117,7 +117,8 @@ std::string kernelName(const KernelSpec &spec);
 /// Strides are in bytes: row m is at `x + m * xStride` and goes to
 /// `y + m * yStride` (f32[32]); line l of the panel is at `w + l * wStride`.
 /// `k` is a multiple of lineElements; 0 gives zeros. `y` overlaps neither `x`
-/// nor `w` (it may hold partial sums). No alignment is required.
+/// nor `w` (it may hold partial sums). No alignment is required. A kernel may
+/// prefetch, but never reads, up to 64 lines past its panel.
 ///
 /// One chain per output, k ascending, starting from +0:
 ///
