@@ -21,7 +21,8 @@ void rondo::loadImportDialects(MLIRContext &context) {
 }
 
 bool rondo::isCheckpointPath(StringRef path) {
-  if (llvm::sys::fs::is_directory(path) || path.ends_with(".gguf"))
+  if (llvm::sys::fs::is_directory(path) || path.ends_with(".gguf") ||
+      path.ends_with(".safetensors"))
     return true;
   auto buffer =
       llvm::MemoryBuffer::getFileSlice(path, /*MapSize=*/4, /*Offset=*/0);
@@ -35,9 +36,9 @@ llvm::Expected<Import> rondo::importCheckpoint(const ImportOptions &options,
     return importHuggingFace(options, context);
   if (!llvm::sys::fs::exists(options.path))
     return importError("there is no file or folder " + quoted(options.path));
-  if (isCheckpointPath(options.path))
-    return importGGUF(options, context);
-  return importError(quoted(options.path) +
-                     " is neither a model folder nor a GGUF file; for a "
-                     "safetensors file, give the folder with its config.json");
+  if (StringRef(options.path).ends_with(".safetensors"))
+    return importError(quoted(options.path) +
+                       " holds weights only; give the folder with its "
+                       "config.json");
+  return importGGUF(options, context);
 }

@@ -21,6 +21,7 @@ using namespace rondo;
 /// Bookkeeping, training, and how sums are split: no effect on what is
 /// computed.
 static constexpr StringLiteral kInertKeys[] = {
+    "_attn_implementation_autoset",
     "_name_or_path",
     "architectures",
     "attention_dropout",
@@ -36,6 +37,7 @@ static constexpr StringLiteral kInertKeys[] = {
     "torch_dtype",
     "transformers.js_config",
     "transformers_version",
+    "unsloth_fixed",
     "unsloth_version",
     "use_cache",
 };

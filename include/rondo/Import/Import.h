@@ -80,8 +80,8 @@ llvm::Expected<Import> importModule(mlir::OwningOpRef<mlir::ModuleOp> module,
 llvm::Expected<ArchiveSet>
 openArchives(mlir::ModuleOp module, llvm::ArrayRef<std::string> archivePaths);
 
-/// Whether `path` is a GGUF file or a folder, so that `importCheckpoint` and
-/// not the MLIR parser reads it.
+/// Whether `path` is a folder or a file of weights, so that `importCheckpoint`
+/// and not the MLIR parser reads it.
 bool isCheckpointPath(llvm::StringRef path);
 
 } // namespace rondo
