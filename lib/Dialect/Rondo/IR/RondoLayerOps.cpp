@@ -218,7 +218,7 @@ LogicalResult NormOp::verifySymbolUses(SymbolTableCollection &symbols) {
 //===----------------------------------------------------------------------===//
 
 ParseResult rondo::parseFrequencies(OpAsmParser &parser,
-                                   DenseElementsAttr &frequencies) {
+                                    DenseElementsAttr &frequencies) {
   SmallVector<float> values;
   auto parseValue = [&]() -> ParseResult {
     double value;
@@ -238,8 +238,9 @@ ParseResult rondo::parseFrequencies(OpAsmParser &parser,
 void rondo::printFrequencies(OpAsmPrinter &printer, Operation *,
                              DenseElementsAttr frequencies) {
   printer << '[';
-  llvm::interleaveComma(frequencies.getValues<APFloat>(), printer,
-                        [&](const APFloat &value) { printer.printFloat(value); });
+  llvm::interleaveComma(
+      frequencies.getValues<APFloat>(), printer,
+      [&](const APFloat &value) { printer.printFloat(value); });
   printer << ']';
 }
 
