@@ -313,8 +313,7 @@ static Error packVector(rt::VectorOp op, const WeightTensor &part,
 }
 
 static Error packRopeTable(rt::RopeTableOp op, ByteSink sink) {
-  auto frequencies =
-      llvm::to_vector(op.getFrequencies().getValues<float>());
+  auto frequencies = llvm::to_vector(op.getFrequencies().getValues<float>());
   constexpr int64_t kPairs = rt::kLanes / 2;
   std::vector<float> row(op.getChunks() * rt::kLanes);
   for (int64_t position = 0; position < static_cast<int64_t>(op.getPositions());

@@ -197,6 +197,9 @@ Error Compilation::applySettings() {
     return makeError(
         "module is at phase '" + stringifyPhase(phase) +
         "', behind --compile-to=" + stringifyPhase(options.output.phase));
+  if (options.output.check && phase > Phase::Rondo)
+    return makeError("--check reads a model, '" + options.input.path +
+                     "' is at phase '" + stringifyPhase(phase) + "'");
   for (const std::string &line : input.log)
     if (StringRef text = line; text.consume_front("warning: "))
       report("warning", text);
