@@ -60,8 +60,6 @@ bool ConfigReader::has(StringRef key) const {
   return value && value->kind() != json::Value::Null;
 }
 
-const json::Value *ConfigReader::getRaw(StringRef key) { return find(key); }
-
 std::optional<int64_t> ConfigReader::getOptionalCount(StringRef key,
                                                       int64_t limit) {
   const json::Value *value = find(key);

@@ -46,8 +46,6 @@ public:
   const llvm::json::Object *getOptionalObject(llvm::StringRef key);
   /// Null if the key is absent or null.
   const llvm::json::Array *getOptionalArray(llvm::StringRef key);
-  /// The raw value, or null; the key counts as read.
-  const llvm::json::Value *getRaw(llvm::StringRef key);
   /// Present and not null.
   bool has(llvm::StringRef key) const;
 

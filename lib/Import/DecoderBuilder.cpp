@@ -67,8 +67,7 @@ public:
 
   Value rope(Value rows, int64_t heads, const Decoder &decoder) {
     return RopeOp::create(builder, loc, rows.getType(), decoder.ropePairs, rows,
-                          heads,
-                          builder.getF32VectorAttr(decoder.frequencies));
+                          heads, builder.getF32VectorAttr(decoder.frequencies));
   }
   Value silu(Value rows) {
     return ActivationOp::create(builder, loc, rows.getType(),
