@@ -12,10 +12,6 @@ void tileF32(int rows, const char *x, size_t xStride, const char *panel, int K,
              float *y, size_t yStride);
 void tileBf16(int rows, const char *x, size_t xStride, const char *panel, int K,
               float *y, size_t yStride);
-void tileQ8(int rows, const char *x, size_t xStride, const char *panel, int K,
-            float *y, size_t yStride);
-void tileQ4(int rows, const char *x, size_t xStride, const char *panel, int K,
-            float *y, size_t yStride);
 void streamF32(int count, const char *x, const char *const *panels, int K,
                float *const *y);
 void streamBf16(int count, const char *x, const char *const *panels, int K,
@@ -28,8 +24,14 @@ void prepareF32(const float *x, int K, char *row);
 void prepareBf16(const float *x, int K, char *row);
 void prepareQuantised(const float *x, int K, char *row);
 
-/// For processors without a byte dot product, many rows are multiplied by
-/// panels that were widened first, which takes the work off the inner loop.
+#ifdef __AVX512F__
+void tileQ8(int rows, const char *x, size_t xStride, const char *panel, int K,
+            float *y, size_t yStride);
+void tileQ4(int rows, const char *x, size_t xStride, const char *panel, int K,
+            float *y, size_t yStride);
+#else
+/// With AVX2, many rows are multiplied by panels that were widened first, which
+/// takes the work off the inner loop.
 void tileExpandedQ8(int rows, const char *x, size_t xStride, const char *panel,
                     int K, float *y, size_t yStride);
 void tileExpandedQ4(int rows, const char *x, size_t xStride, const char *panel,
@@ -37,5 +39,6 @@ void tileExpandedQ4(int rows, const char *x, size_t xStride, const char *panel,
 void expandQ8(const char *panel, int K, char *expanded);
 void expandQ4(const char *panel, int K, char *expanded);
 void prepareWide(const float *x, int K, char *row);
+#endif
 
 #endif // RONDO_BENCHMARKS_YARDSTICK_KERNELS_H

@@ -4,13 +4,15 @@
 // Many rows of q8_0 and q4_0 with AVX2. A panel is expanded once for a block
 // of rows, so that the inner loop is two instructions for 32 products:
 //
-//   q8_0   [K/32] { f32 scale[32]; i16 q[16][32][2] }   vpmaddwd, vpaddd
+//   q8_0   [K/32] { f32 scale[32]; i16 q[8][2][32][2] }   vpmaddwd, vpaddd
 //   q4_0   [K/32] { f32 scale[32]; u8 q[8][32][4] }     vpmaddubsw, vpaddw
 //
 // Integer sums are exact, so the results are those of the one-row kernels.
 
 #include "kernels.h"
 #include "tile.h"
+
+#ifndef __AVX512F__
 
 enum {
   kScales = kPanel * sizeof(float),
@@ -110,18 +112,20 @@ static void expandScales(const char *scales, char *expanded) {
     storeFloats((float *)expanded + i, floatsFromHalf(scales + i * 2));
 }
 
-/// [8][32][4] of bytes becomes [16][32][2] of 16-bit numbers.
+/// A register of quads becomes one of (k, k + 2) and one of (k + 1, k + 3),
+/// which takes three shifts; rows are brought into that order too.
 void expandQ8(const char *panel, int K, char *expanded) {
   for (int g = 0; g < K / kGroup; ++g, expanded += kGroup8) {
     expandScales(panel, expanded);
-    const int8_t *bytes = (const int8_t *)panel + kScaleBytes;
-    int16_t *words = (int16_t *)(expanded + kScales);
-    for (int q = 0; q < kGroup / 4; ++q)
-      for (int half = 0; half < 2; ++half)
-        for (int i = 0; i < kPanel; ++i)
-          for (int k = 0; k < 2; ++k)
-            words[(2 * q + half) * kPanel * 2 + i * 2 + k] =
-                bytes[q * kPanel * 4 + i * 4 + half * 2 + k];
+    const char *quads = panel + kScaleBytes;
+    char *pairs = expanded + kScales;
+    for (int q = 0; q < kGroup / 4; ++q, pairs += 2 * kPanel * 4)
+      for (size_t i = 0; i < kPanel * 4; i += sizeof(Ints)) {
+        Ints bytes = loadInts(quads + q * kPanel * 4 + i);
+        Ints even = _mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 8);
+        storeInts(pairs + i, even);
+        storeInts(pairs + kPanel * 4 + i, _mm256_srai_epi16(bytes, 8));
+      }
     panel += kScaleBytes + 1024;
   }
 }
@@ -149,7 +153,13 @@ void prepareWide(const float *x, int K, char *row) {
     prepareQuantised(x + g * kGroup, kGroup, (char *)&narrow);
     WideGroup *wide = (WideGroup *)row + g;
     wide->scale = narrow.scale;
-    for (int k = 0; k < kGroup; ++k)
+    for (int k = 0; k < kGroup; k += 4) {
       wide->values[k] = narrow.values[k];
+      wide->values[k + 1] = narrow.values[k + 2];
+      wide->values[k + 2] = narrow.values[k + 1];
+      wide->values[k + 3] = narrow.values[k + 3];
+    }
   }
 }
+
+#endif // __AVX512F__

@@ -107,8 +107,10 @@ INLINE void q4Kernel(int rows, int first, int vectors, const TileArguments *a,
   }
 }
 
+#ifdef __AVX512F__ // else see kernels_expanded.c
 DEFINE_TILE(tileQ8, q8Kernel)
 DEFINE_TILE(tileQ4, q4Kernel)
+#endif
 DEFINE_STREAMS(streamQ8, q8Kernel, kGroup)
 DEFINE_STREAMS(streamQ4, q4Kernel, 2 * kGroup)
 

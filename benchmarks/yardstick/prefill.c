@@ -17,13 +17,15 @@ typedef struct {
   int thread, rows, claim;
 } Member;
 
-/// A matrix with its operands; `finish` gets each tile of results.
+/// A matrix with its operands. `finish` takes a row of results to its place:
+/// 32 floats of `out`, which has `stride` of them for each row.
 typedef struct {
   const char *weights;
   int units, panelsOfUnit, K;
   size_t panelBytes;
-  void (*finish)(const Member *m, int unit, int row, int rows,
-                 const float *tile);
+  void (*finish)(float *out, const float *tile);
+  float *out;
+  int stride;
 } Product;
 
 enum { kTileStride = 2 * kPanel }; // floats from row to row of a tile
@@ -69,12 +71,19 @@ static void multiplyBlock(const Member *m, const Product *product, int unit,
   readyPanels(m, product, unit, panels);
   for (int t = 0; t < tiles; ++t) {
     int begin = rows * t / tiles, count = rows * (t + 1) / tiles - begin;
+    float *out = product->out + (size_t)(first + begin) * product->stride +
+                 unit * kPanel;
+    // Results go to a new line each: ask for them before they are needed.
+    for (int i = 0; i < count * kPanel; i += kCacheLine / sizeof(float))
+      __builtin_prefetch(out + i / kPanel * product->stride + i % kPanel,
+                         /*for writing=*/1);
     _Alignas(64) float tile[kTileRows * kTileStride];
     for (int p = 0; p < product->panelsOfUnit; ++p)
       m->kernels->tileMany(count, preparedRow(m, first + begin, product->K),
                            rowBytes(product->K), panels[p], product->K,
                            tile + p * kPanel, kTileStride);
-    product->finish(m, unit, first + begin, count, tile);
+    for (int r = 0; r < count; ++r)
+      product->finish(out + r * product->stride, tile + r * kTileStride);
   }
 }
 
@@ -88,35 +97,20 @@ static void runProduct(Member *m, const Product *product) {
   finishStage(m);
 }
 
-static void storeQkv(const Member *m, int unit, int row, int rows,
-                     const float *tile) {
-  for (int r = 0; r < rows; ++r)
-    memcpy(m->state->manyQkv + (size_t)(row + r) * kQkv + unit * kPanel,
-           tile + r * kTileStride, kPanel * sizeof(float));
+static void storeRow(float *out, const float *tile) {
+  memcpy(out, tile, kPanel * sizeof(float));
 }
 
-static void addToHidden(const Member *m, int unit, int row, int rows,
-                        const float *tile) {
-  for (int r = 0; r < rows; ++r) {
-    float *hidden =
-        m->state->manyHidden + (size_t)(row + r) * kHidden + unit * kPanel;
-    for (int i = 0; i < kPanel; i += kLanes)
-      storeFloats(hidden + i,
-                  addFloats(loadFloats(hidden + i),
-                            loadFloats(tile + r * kTileStride + i)));
-  }
+static void addRow(float *out, const float *tile) {
+  for (int i = 0; i < kPanel; i += kLanes)
+    storeFloats(out + i, addFloats(loadFloats(out + i), loadFloats(tile + i)));
 }
 
-static void storeActivation(const Member *m, int unit, int row, int rows,
-                            const float *tile) {
-  for (int r = 0; r < rows; ++r) {
-    float *act =
-        m->state->manyAct + (size_t)(row + r) * kFeedForward + unit * kPanel;
-    const float *gate = tile + r * kTileStride, *up = gate + kPanel;
-    for (int i = 0; i < kPanel; i += kLanes)
-      storeFloats(act + i, mulFloats(siluFloats(loadFloats(gate + i)),
-                                     loadFloats(up + i)));
-  }
+/// A tile row of a gate panel and an up panel.
+static void storeActivation(float *out, const float *tile) {
+  for (int i = 0; i < kPanel; i += kLanes)
+    storeFloats(out + i, mulFloats(siluFloats(loadFloats(tile + i)),
+                                   loadFloats(tile + kPanel + i)));
 }
 
 /// First row of a member's share; even, since V is stored in pairs of rows.
@@ -164,25 +158,28 @@ static void runLayer(Member *m, int layer, int slot) {
   State *state = m->state;
   size_t bytes = panelBytes(m->model->body, kHidden);
   size_t downBytes = panelBytes(m->model->body, kFeedForward);
-  Product qkv = {weights, kQkv / kPanel, 1, kHidden, bytes, storeQkv};
-  Product output = {weights + offsets->output,
-                    kHidden / kPanel,
-                    1,
-                    kHidden,
-                    bytes,
-                    addToHidden};
+  Product qkv = {
+      weights + offsets->qkv, kQkv / kPanel, 1, kHidden, bytes, storeRow,
+      state->manyQkv,         kQkv};
+  Product output = {
+      weights + offsets->output, kHidden / kPanel, 1, kHidden, bytes, addRow,
+      state->manyHidden,         kHidden};
   Product gateUp = {weights + offsets->gateUp,
                     kFeedForward / kPanel,
                     2,
                     kHidden,
                     bytes,
-                    storeActivation};
+                    storeActivation,
+                    state->manyAct,
+                    kFeedForward};
   Product down = {weights + offsets->down,
                   kHidden / kPanel,
                   1,
                   kFeedForward,
                   downBytes,
-                  addToHidden};
+                  addRow,
+                  state->manyHidden,
+                  kHidden};
   prepareRows(m, state->manyHidden, kHidden, /*normed=*/1);
   runProduct(m, &qkv);
   appendRows(m, slot);
