@@ -22,16 +22,13 @@ inline llvm::Error importError(const llvm::Twine &message) {
   return llvm::createStringError(llvm::inconvertibleErrorCode(), message);
 }
 
-/// Product of non-negative numbers; false when it leaves 63 bits.
+/// Product of non-negative numbers; false if it leaves 63 bits.
 template <typename Range>
 bool checkedProduct(const Range &factors, uint64_t &product) {
   product = 1;
-  bool overflow = false;
   for (int64_t factor : factors)
-    product = llvm::SaturatingMultiply(product, static_cast<uint64_t>(factor),
-                                       &overflow),
-    overflow = overflow || product > INT64_MAX;
-  return !overflow;
+    product = llvm::SaturatingMultiply<uint64_t>(product, factor);
+  return product <= INT64_MAX;
 }
 
 /// `text` with quotes around it and whatever does not print escaped; long text
