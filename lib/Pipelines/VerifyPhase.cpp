@@ -76,7 +76,7 @@ static bool hasTensor(Operation *op) {
 }
 
 LogicalResult rondo::verifyPhase(ModuleOp module, Phase phase) {
-  WalkResult result = module.walk([&](Operation *op) -> WalkResult {
+  WalkResult result = module.walk<WalkOrder::PreOrder>([&](Operation *op) -> WalkResult {
     std::optional<Phase> removedAt = getRemovingPhase(op);
     if (removedAt && phase >= *removedAt)
       return op->emitOpError("is still here at phase ")

@@ -151,7 +151,7 @@ static LogicalResult verifyArithmetic(LinearOp op, FlatSymbolRefAttr name,
   if (!op.getArithmetic() || *op.getArithmetic() == Arithmetic::Exact)
     return success();
   Type storage =
-      lookupParam(op, "weight", name, symbols).getTensorType().getElementType();
+      lookupParam(op, "weight", name, symbols).getStoredType();
   if (*op.getArithmetic() == Arithmetic::BF16Dot ? storage.isBF16()
                                                  : isBlockQuantized(storage))
     return success();

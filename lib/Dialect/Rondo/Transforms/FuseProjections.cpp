@@ -53,7 +53,7 @@ static FusionKey getKey(LinearOp linear, SymbolTableCollection &symbols) {
   FusionKey key{linear.getInput(), linear.getArithmeticAttr(), Type()};
   for (auto weight : linear.getWeights().getAsRange<FlatSymbolRefAttr>()) {
     auto param = symbols.lookupNearestSymbolFrom<ParamOp>(linear, weight);
-    Type storage = param.getTensorType().getElementType();
+    Type storage = param.getStoredType();
     if (key.storage && key.storage != storage)
       return {linear.getInput(), linear.getArithmeticAttr(), Type()};
     key.storage = storage;

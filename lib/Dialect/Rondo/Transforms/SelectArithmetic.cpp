@@ -41,7 +41,7 @@ LogicalResult rondo::selectArithmetic(LinearOp linear, bool fast,
   std::optional<Arithmetic> mode;
   for (auto weight : linear.getWeights().getAsRange<FlatSymbolRefAttr>()) {
     auto param = symbols.lookupNearestSymbolFrom<ParamOp>(linear, weight);
-    Arithmetic own = fast ? getFastest(param.getTensorType().getElementType())
+    Arithmetic own = fast ? getFastest(param.getStoredType())
                           : Arithmetic::Exact;
     if (mode && *mode != own)
       return linear.emitOpError(

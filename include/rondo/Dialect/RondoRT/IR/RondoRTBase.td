@@ -22,6 +22,8 @@ def RondoRT_Dialect : Dialect {
     a stage is written for *one row*: values are vectors of 32 lanes (one
     *chunk* of a row, or the outputs of one weight *panel*).
   }];
+  // Activation kinds and effects are those of the model level.
+  let dependentDialects = ["::rondo::RondoDialect"];
   let useDefaultTypePrinterParser = 1;
   let useDefaultAttributePrinterParser = 1;
 }

@@ -79,7 +79,7 @@ def RondoRT_BodyOp : RondoRT_Op<"body", [
                        DenseI64ArrayAttr:$inputs, DenseI64ArrayAttr:$outputs);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
-    $sym_name $kind $number `caches` `(` $caches `)` `inputs` $inputs `outputs` $outputs
+    $sym_name `` $kind $number `caches` `(` $caches `)` `inputs` $inputs `outputs` $outputs
     attr-dict-with-keyword $body
   }];
   let hasVerifier = 1;
@@ -128,7 +128,7 @@ def RondoRT_PackedOp : RondoRT_Op<"packed", [Symbol, HasParent<"::mlir::ModuleOp
                        I64Attr:$layers, I64Attr:$unit_panels, UnitAttr:$concatenated,
                        OptionalAttr<I64Attr>:$offset, OptionalAttr<I64Attr>:$stride);
   let assemblyFormat = [{
-    $sym_name $params `rows` $rows `format` `(` $format `)` `k` `(` $k `)` `layers` `(` $layers `)`
+    $sym_name $params `rows` $rows `format` `(` custom<Keyword>($format) `)` `k` `(` $k `)` `layers` `(` $layers `)`
     `unit_panels` `(` $unit_panels `)` (`concatenated` $concatenated^)?
     (`offset` `(` $offset^ `)`)? (`stride` `(` $stride^ `)`)? attr-dict
   }];

@@ -87,7 +87,7 @@ def RondoRT_PackOp : RondoRT_Op<"pack", [
   let results = (outs RondoRT_RowsType:$result);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
-    `layout` $layout `format` `(` $format `)` (`scratch` `(` $scratch^ `)`)?
+    `layout` $layout `format` `(` custom<Keyword>($format) `)` (`scratch` `(` $scratch^ `)`)?
     (`shared` `(` $shared^ `)`)? attr-dict-with-keyword $body
   }];
 }
@@ -195,7 +195,7 @@ def RondoRT_ActivateOp : RondoRT_Op<"activate", [Pure]> {
   let summary = "an elementwise nonlinearity of one chunk";
   let arguments = (ins Rondo_ActivationKindAttr:$kind, RondoRT_Chunk:$value);
   let results = (outs RondoRT_Chunk:$result);
-  let assemblyFormat = "$kind $value attr-dict";
+  let assemblyFormat = "`` $kind $value attr-dict";
 }
 
 def RondoRT_AppendOp : RondoRT_Op<"append", [MemoryEffects<[MemWrite<RondoRT_KV>]>]> {
@@ -203,7 +203,7 @@ def RondoRT_AppendOp : RondoRT_Op<"append", [MemoryEffects<[MemWrite<RondoRT_KV>
   let arguments = (ins RondoRT_CacheSideAttr:$side, RondoRT_Chunk:$value, I64Attr:$cache,
                        Index:$unit, I64Attr:$panels, I64Attr:$panel);
   let assemblyFormat = [{
-    $side $value `cache` `(` $cache `)` `[` $unit `*` $panels `+` $panel `]` attr-dict
+    `` $side $value `cache` `(` $cache `)` `[` $unit `*` $panels `+` $panel `]` attr-dict
   }];
 }
 

@@ -1,0 +1,60 @@
+// RUN: rondo-opt %s -split-input-file -convert-rondo-to-rondo-rt -verify-diagnostics
+
+// Tests that a model must start from tokens.
+rondo.param @e : tensor<96x64xf32> from ["e"]
+// expected-error @below {{expected the model to start with a 'rondo.embed' of its tokens}}
+func.func @model(%x: tensor<?x64xf32>) -> tensor<?x96xf32> {
+  %l = rondo.linear %x, [@e] : tensor<?x64xf32> -> tensor<?x96xf32>
+  return %l : tensor<?x96xf32>
+}
+
+// -----
+
+// Tests that something must come after the last loop.
+rondo.param @e : tensor<96x64xf32> from ["e"]
+rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+  rondo.yield %x : tensor<?x64xf32>
+}
+// expected-error @below {{expected the model to return one value, of an operation after its last loop}}
+func.func @model(%t: tensor<?xi32>) -> tensor<?x64xf32> {
+  %x = rondo.embed %t, @e : tensor<?xi32> -> tensor<?x64xf32>
+  %y = rondo.apply @b(%x) layer(0) side(0) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  return %y : tensor<?x64xf32>
+}
+
+// -----
+
+// Tests that a state is not read after it was overwritten.
+rondo.param @e : tensor<96x64xf32> from ["e"]
+rondo.block @swap(%a: tensor<?x64xf32>, %b: tensor<?x64xf32>) -> (tensor<?x64xf32>, tensor<?x64xf32>) {
+  %s = arith.addf %a, %b : tensor<?x64xf32>
+  %d = arith.subf %a, %b : tensor<?x64xf32>
+  rondo.yield %s, %d : tensor<?x64xf32>, tensor<?x64xf32>
+}
+func.func @model(%t: tensor<?xi32>) -> tensor<?x96xf32> {
+  %x = rondo.embed %t, @e : tensor<?xi32> -> tensor<?x64xf32>
+  %y:2 = rondo.loop %d to 3 carries(%a = %x, %b = %x) : tensor<?x64xf32>, tensor<?x64xf32> {
+    %z:2 = rondo.apply @swap(%a, %b) at(%d) layer(0) side(d0) slot(0) : (tensor<?x64xf32>, tensor<?x64xf32>) -> (tensor<?x64xf32>, tensor<?x64xf32>)
+    // expected-error @below {{reads a state that is overwritten before; carry the value through a loop result of its own}}
+    %w:2 = rondo.apply @swap(%a, %z#1) at(%d) layer(0) side(d0) slot(0) : (tensor<?x64xf32>, tensor<?x64xf32>) -> (tensor<?x64xf32>, tensor<?x64xf32>)
+    rondo.yield %w#0, %w#1 : tensor<?x64xf32>, tensor<?x64xf32>
+  }
+  %s = arith.addf %y#0, %y#1 : tensor<?x64xf32>
+  %l = rondo.linear %s, [@e] : tensor<?x64xf32> -> tensor<?x96xf32>
+  return %l : tensor<?x96xf32>
+}
+
+// -----
+
+// Tests that indices are induction values, so that the schedule is known.
+rondo.param @e : tensor<96x64xf32> from ["e"]
+rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+  rondo.yield %x : tensor<?x64xf32>
+}
+func.func @model(%t: tensor<?xi32>, %i: index) -> tensor<?x96xf32> {
+  %x = rondo.embed %t, @e : tensor<?xi32> -> tensor<?x64xf32>
+  // expected-error @below {{'rondo.apply' op expected indices to be induction values of enclosing loops}}
+  %y = rondo.apply @b(%x) at(%i) layer(0) side(d0) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  %l = rondo.linear %y, [@e] : tensor<?x64xf32> -> tensor<?x96xf32>
+  return %l : tensor<?x96xf32>
+}

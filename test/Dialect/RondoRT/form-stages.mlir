@@ -1,0 +1,83 @@
+// RUN: rondo-opt %s -pass-pipeline='builtin.module(rondo_rt.body(rondo-rt-form-stages))' | FileCheck %s
+
+rondo.param @layer.g : tensor<96x64xf32> from ["g"]
+rondo.param @layer.u : tensor<96x64xf32> from ["u"]
+rondo.param @layer.d : tensor<64x96xf32> from ["d"]
+rondo.param @layer.q : tensor<64x64xf32> from ["q"]
+
+// Tests that a norm goes into the prologue and what follows lane by lane into
+// the epilogue.
+// CHECK-LABEL: rondo_rt.body @mlp
+rondo_rt.body @mlp block 0 caches(0) inputs [0] outputs [0] {
+^bb0(%x: tensor<?x64xf32>):
+  // CHECK: %[[M:.*]] = rondo_rt.stage "norm.g.u.silu.mul"
+  // CHECK: rondo.norm
+  // CHECK: rondo.linear
+  // CHECK: arith.mulf
+  // CHECK: %[[Y:.*]] = rondo_rt.stage "d.add"
+  // CHECK-NEXT: rondo.linear %[[M]]
+  // CHECK-NEXT: arith.addf
+  // CHECK: rondo_rt.return %[[Y]]
+  %n = rondo.norm rms %x eps 1.0e-5 : tensor<?x64xf32>
+  %g, %u = rondo.linear %n, [@layer.g, @layer.u] : tensor<?x64xf32> -> tensor<?x96xf32>, tensor<?x96xf32>
+  %s = rondo.activation silu %g : tensor<?x96xf32>
+  %m = arith.mulf %s, %u : tensor<?x96xf32>
+  %d = rondo.linear %m, [@layer.d] : tensor<?x96xf32> -> tensor<?x64xf32>
+  %y = arith.addf %x, %d : tensor<?x64xf32>
+  rondo_rt.return %y : tensor<?x64xf32>
+}
+
+// Tests that a norm is cloned into every linear that reads it.
+// CHECK-LABEL: rondo_rt.body @unfused
+rondo_rt.body @unfused block 1 caches(0) inputs [0] outputs [0] {
+^bb0(%x: tensor<?x64xf32>):
+  // CHECK: rondo_rt.stage "norm.g.silu"
+  // CHECK: rondo.norm
+  // CHECK: rondo_rt.stage "norm.u.mul"
+  // CHECK: rondo.norm
+  // CHECK: rondo_rt.stage "d"
+  %n = rondo.norm rms %x eps 1.0e-5 : tensor<?x64xf32>
+  %g = rondo.linear %n, [@layer.g] : tensor<?x64xf32> -> tensor<?x96xf32>
+  %s = rondo.activation silu %g : tensor<?x96xf32>
+  %u = rondo.linear %n, [@layer.u] : tensor<?x64xf32> -> tensor<?x96xf32>
+  %m = arith.mulf %s, %u : tensor<?x96xf32>
+  %d = rondo.linear %m, [@layer.d] : tensor<?x96xf32> -> tensor<?x64xf32>
+  rondo_rt.return %d : tensor<?x64xf32>
+}
+
+// Tests that attention stands alone, after the append that it reads.
+// CHECK-LABEL: rondo_rt.body @attention
+rondo_rt.body @attention block 2 caches(1) inputs [0] outputs [0] {
+^bb0(%x: tensor<?x64xf32>):
+  // CHECK: %[[Q:.*]] = rondo_rt.stage "q.append"
+  // CHECK: %[[A:.*]] = rondo_rt.stage "attend"
+  // CHECK-NEXT: rondo.attend %[[Q]]
+  // CHECK-NEXT: rondo_rt.yield
+  %q = rondo.linear %x, [@layer.q] : tensor<?x64xf32> -> tensor<?x64xf32>
+  rondo.append %q, %q cache(0) heads(2) : tensor<?x64xf32>
+  %a = rondo.attend %q cache(0) heads(2) kv_heads(2) scale 1.0 causal : tensor<?x64xf32>
+  rondo_rt.return %a : tensor<?x64xf32>
+}
+
+// Tests that rows without a root get a stage of their own.
+// CHECK-LABEL: rondo_rt.body @rows
+rondo_rt.body @rows block 3 caches(0) inputs [0] outputs [0] {
+^bb0(%x: tensor<?x64xf32>):
+  // CHECK: rondo_rt.stage "norm"
+  // CHECK-NOT: rondo_rt.stage
+  %n = rondo.norm rms %x eps 1.0e-5 : tensor<?x64xf32>
+  rondo_rt.return %n : tensor<?x64xf32>
+}
+
+// Tests that a body with stages is left alone.
+// CHECK-LABEL: rondo_rt.body @done
+rondo_rt.body @done block 4 caches(0) inputs [0] outputs [0] {
+^bb0(%x: tensor<?x64xf32>):
+  // CHECK: rondo_rt.stage "mine"
+  // CHECK-NOT: rondo_rt.stage
+  %y = rondo_rt.stage "mine" -> tensor<?x64xf32> {
+    %z = arith.addf %x, %x : tensor<?x64xf32>
+    rondo_rt.yield %z : tensor<?x64xf32>
+  }
+  rondo_rt.return %y : tensor<?x64xf32>
+}

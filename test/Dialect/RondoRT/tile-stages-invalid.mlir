@@ -1,0 +1,120 @@
+// RUN: rondo-opt %s -split-input-file -rondo-rt-tile-stages -verify-diagnostics
+
+// Tests that options and target must be known.
+// expected-error @below {{expected the module attribute 'rondo.target'}}
+module attributes {rondo.options = {context = 256 : i64, rows = 64 : i64, kv = f32}} {
+}
+
+// -----
+
+module attributes {
+  rondo.options = {context = 256 : i64, rows = 64 : i64, kv = f32},
+  rondo.target = {kind = "cpu", cpu = "znver3", features = ["x86-64-v3"]}} {
+// Tests that all caches of a model have one geometry.
+rondo.param @a : tensor<64x64xf32> from ["a"]
+rondo_rt.body @b block 0 caches(2) inputs [0] outputs [0] {
+^bb0(%x: tensor<?x64xf32>):
+  rondo_rt.stage "a" {
+    %0 = rondo.linear %x, [@a] : tensor<?x64xf32> -> tensor<?x64xf32>
+    rondo.append %0, %0 cache(0) heads(2) : tensor<?x64xf32>
+  }
+  rondo_rt.stage "a" {
+    %0 = rondo.linear %x, [@a] : tensor<?x64xf32> -> tensor<?x64xf32>
+    // expected-error @below {{'rondo.append' op expected all KV caches of a model to have 2 heads of 32 dimensions, got 4 of 16}}
+    rondo.append %0, %0 cache(1) heads(4) : tensor<?x64xf32>
+  }
+  rondo_rt.return %x : tensor<?x64xf32>
+}
+}
+
+// -----
+
+module attributes {
+  rondo.options = {context = 256 : i64, rows = 64 : i64, kv = f32},
+  rondo.target = {kind = "cpu", cpu = "znver3", features = ["x86-64-v3"]}} {
+// Tests that rotated rows are not mixed with flat ones.
+rondo.param @a : tensor<64x64xf32> from ["a"]
+rondo_rt.body @b block 0 caches(1) inputs [0] outputs [0] {
+^bb0(%x: tensor<?x64xf32>):
+  rondo_rt.stage "a" {
+    %0 = rondo.linear %x, [@a] : tensor<?x64xf32> -> tensor<?x64xf32>
+    %1 = rondo.rope half %0 heads(2) frequencies [1.0, 0.5] : tensor<?x64xf32>
+    // expected-error @below {{'arith.addf' op expected operands in one layout, got #rondo_rt.layout<flat, 64> and #rondo_rt.layout<rope_half, 64 heads(2) rotary(2)>}}
+    %2 = arith.addf %x, %1 : tensor<?x64xf32>
+    rondo.append %2, %2 cache(0) heads(2) : tensor<?x64xf32>
+  }
+  rondo_rt.return %x : tensor<?x64xf32>
+}
+}
+
+// -----
+
+module attributes {
+  rondo.options = {context = 256 : i64, rows = 64 : i64, kv = f32},
+  rondo.target = {kind = "cpu", cpu = "znver3", features = ["x86-64-v3"]}} {
+// Tests that rotated rows do not leave the block.
+rondo.param @a : tensor<64x64xf32> from ["a"]
+rondo_rt.body @b block 0 caches(0) inputs [0] outputs [0] {
+^bb0(%x: tensor<?x64xf32>):
+  %y = rondo_rt.stage "a" -> tensor<?x64xf32> {
+    %0 = rondo.linear %x, [@a] : tensor<?x64xf32> -> tensor<?x64xf32>
+    %1 = rondo.rope half %0 heads(2) frequencies [1.0, 0.5] : tensor<?x64xf32>
+    rondo_rt.yield %1 : tensor<?x64xf32>
+  }
+  // expected-error @below {{'rondo_rt.return' op expected flat rows, but they are rotated or cached and stand in layout #rondo_rt.layout<rope_half, 64 heads(2) rotary(2)>}}
+  rondo_rt.return %y : tensor<?x64xf32>
+}
+}
+
+// -----
+
+module attributes {
+  rondo.options = {context = 256 : i64, rows = 64 : i64, kv = f32},
+  rondo.target = {kind = "cpu", cpu = "znver3", features = ["x86-64-v3"]}} {
+// Tests that queries come from a linear of the same block.
+rondo_rt.body @b block 0 caches(1) inputs [0] outputs [0] {
+^bb0(%x: tensor<?x64xf32>):
+  %y = rondo_rt.stage "attend" -> tensor<?x64xf32> {
+    // expected-error @below {{'rondo.attend' op expected an operand computed by a 'rondo.linear' of the same block}}
+    %0 = rondo.attend %x cache(0) heads(2) kv_heads(2) scale 1.0 causal : tensor<?x64xf32>
+    rondo_rt.yield %0 : tensor<?x64xf32>
+  }
+  rondo_rt.return %y : tensor<?x64xf32>
+}
+}
+
+// -----
+
+module attributes {
+  rondo.options = {context = 256 : i64, rows = 64 : i64, kv = f32},
+  rondo.target = {kind = "cpu", cpu = "znver3", features = ["x86-64-v3"]}} {
+// Tests that only known operations are computed lane by lane.
+rondo_rt.body @b block 0 caches(0) inputs [0] outputs [0] {
+^bb0(%x: tensor<?x64xf32>):
+  %y = rondo_rt.stage "erf" -> tensor<?x64xf32> {
+    // expected-error @below {{'math.erf' op cannot be computed in chunks of lanes; expected 'arith' or 'rondo' operations on rows}}
+    %0 = math.erf %x : tensor<?x64xf32>
+    rondo_rt.yield %0 : tensor<?x64xf32>
+  }
+  rondo_rt.return %y : tensor<?x64xf32>
+}
+}
+
+// -----
+
+module attributes {
+  rondo.options = {context = 256 : i64, rows = 64 : i64, kv = f32},
+  rondo.target = {kind = "cpu", cpu = "znver3", features = ["x86-64-v3"]}} {
+// Tests that heads are normalized by their root mean square only.
+rondo.param @a : tensor<64x64xf32> from ["a"]
+rondo_rt.body @b block 0 caches(1) inputs [0] outputs [0] {
+^bb0(%x: tensor<?x64xf32>):
+  rondo_rt.stage "a" {
+    %0 = rondo.linear %x, [@a] : tensor<?x64xf32> -> tensor<?x64xf32>
+    // expected-error @below {{'rondo.norm' op of heads is only supported for kind rms}}
+    %1 = rondo.norm layer %0 eps 1.0e-5 heads(2) : tensor<?x64xf32>
+    rondo.append %1, %0 cache(0) heads(2) : tensor<?x64xf32>
+  }
+  rondo_rt.return %x : tensor<?x64xf32>
+}
+}
