@@ -175,3 +175,51 @@ rondo_rt.body @p prelude 0 caches(0) inputs [] outputs [0] {
   rondo_rt.return %y : tensor<?x64xf32>
 }
 }
+
+// -----
+
+// Tests that a body has one block.
+module @body_c1_blocks {
+// expected-error @below {{'rondo_rt.body' op expects region #0 to have 0 or 1 blocks}}
+rondo_rt.body @b block 0 caches(0) inputs [0] outputs [0] {
+^bb0(%x: tensor<?x64xf32>):
+  rondo_rt.return %x : tensor<?x64xf32>
+^bb1:
+  rondo_rt.return
+}
+}
+
+// -----
+
+// Tests that a stage has one block.
+module @stage_c1_blocks {
+rondo_rt.body @b block 0 caches(0) inputs [0] outputs [0] {
+^bb0(%x: tensor<?x64xf32>):
+  // expected-error @below {{'rondo_rt.stage' op expects region #0 to have 0 or 1 blocks}}
+  rondo_rt.stage "s" {
+    rondo_rt.yield
+  ^bb1:
+    rondo_rt.yield
+  }
+  rondo_rt.return %x : tensor<?x64xf32>
+}
+}
+
+// -----
+
+// Tests that a tile has one block.
+module @tile_c1_blocks {
+rondo_rt.body @b block 0 caches(0) inputs [0] outputs [0] {
+^bb0(%x: tensor<?x64xf32>):
+  rondo_rt.stage "s" {
+    // expected-error @below {{'rondo_rt.tile' op expects region #0 to have 0 or 1 blocks}}
+    rondo_rt.tile units(2) panels(1) {
+    ^bb0(%u: index):
+      rondo_rt.yield
+    ^bb1:
+      rondo_rt.yield
+    }
+  }
+  rondo_rt.return %x : tensor<?x64xf32>
+}
+}
