@@ -155,4 +155,4 @@ configure() {
 }
 
 # build_targets FLAG_OR_TARGET...
-build_targets() { nice cmake --build "$build" -j "$jobs" -- "$@"; }
+build_targets() { cmake --build "$build" -j "$jobs" -- "$@"; }
