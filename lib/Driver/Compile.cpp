@@ -82,6 +82,11 @@ private:
   Error writeArtifact();
   Expected<cpu::Blob> emitCode();
 
+  /// Whether a bundle is the goal, not a report or the text of a phase.
+  bool writesArtifact() const {
+    return options.output.phase == Phase::Artifact && !options.output.check;
+  }
+
   /// The error of a step that has printed its diagnostics, or has not.
   Error fail(const llvm::Twine &message) {
     return printer.hasErrors() ? Error(llvm::make_error<Reported>())
@@ -157,6 +162,11 @@ Error Compilation::readModule() {
   phase = *said;
   if (failed(verifyPhase(*module, phase)))
     return fail("'" + from.path + "' is not what its phase says");
+  // Only packing needs weights: a module without archives can be lowered.
+  if (from.archives.empty() && !writesArtifact()) {
+    input.module = std::move(module);
+    return Error::success();
+  }
   bool weightless = isWeightless(*module, options.model);
   Expected<Import> imported =
       importModule(std::move(module), from.archives, weightless);
@@ -339,8 +349,7 @@ int Compilation::run() {
                                                      : Error::success();
     if (Error error = lower())
       return error;
-    return options.output.phase == Phase::Artifact ? writeArtifact()
-                                                   : writeText();
+    return writesArtifact() ? writeArtifact() : writeText();
   };
   Error error = steps();
   if (!error)
