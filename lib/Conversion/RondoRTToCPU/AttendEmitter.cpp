@@ -12,8 +12,9 @@
 //
 //   few rows:  (row, KV head, page) are divided among the threads; barrier;
 //              (row, head) are divided, each merges its pages
-//   many rows: (block of tokens, KV head) are divided; each goes through its
-//              pages and merges as it goes
+//   many rows: (block of tokens, KV head) are divided, or (row, KV head) where
+//              a block mixes sequences; each goes through its pages and
+//              merges as it goes
 //
 // Where nothing of a page is visible its maximum is -inf and its sum 0; such a
 // page changes no bit of the merged result.
@@ -378,47 +379,54 @@ private:
   int64_t tokensPerBlock() { return rt::getQueryBlock(group) / group; }
 
   void emitManyRows() {
-    int64_t kvHeads = attend.getKvHeads(), tokens = tokensPerBlock();
+    int64_t tokens = tokensPerBlock();
     Value blocks = code.div(code.add(values.rows, tokens - 1), tokens);
     code.forEach(code.i64(0), blocks, 1, [&](Value block) {
       Value first = code.mul(block, tokens);
       Value end = code.min(code.add(first, tokens), values.rows);
-      code.forEach(kvHeads, [&](Value kvHead) {
-        ifMine(code.add(code.mul(block, kvHeads), kvHead),
-               [&] { emitBlock(first, end, kvHead); });
-      });
+      // Rows of one sequence and one visit share pages; others go one by one.
+      code.ifElse(
+          isUniform(first, end), [&] { dealRows(block, first, end); },
+          [&] {
+            code.forEach(first, end, 1, [&](Value row) {
+              dealRows(row, row, code.add(row, 1));
+            });
+          });
     });
   }
 
-  /// Rows of one block share pages if they are of one sequence and one visit.
-  void emitBlock(Value first, Value end, Value kvHead) {
-    Value descriptor = emitDescriptor(code, values, first);
-    auto key = [&](Value d) {
+  /// Rows [first, end) for the KV heads that are this thread's; `number` tells
+  /// groups of rows apart.
+  void dealRows(Value number, Value first, Value end) {
+    int64_t kvHeads = attend.getKvHeads();
+    code.forEach(kvHeads, [&](Value kvHead) {
+      ifMine(code.add(code.mul(number, kvHeads), kvHead),
+             [&] { emitRows(first, end, kvHead); });
+    });
+  }
+
+  /// Whether rows [first, end) are of one sequence and one visit.
+  Value isUniform(Value first, Value end) {
+    auto key = [&](Value row) {
+      Value descriptor = emitDescriptor(code, values, row);
       Value sequence =
-          code.loadUnsigned(d, offsetof(rondo_rt_row, sequence), 32);
-      Value visit = code.loadUnsigned(d, offsetof(rondo_rt_row, visit), 16);
+          code.loadUnsigned(descriptor, offsetof(rondo_rt_row, sequence), 32);
+      Value visit =
+          code.loadUnsigned(descriptor, offsetof(rondo_rt_row, visit), 16);
       return code.add(code.mul(sequence, 1 << 16), visit);
     };
-    Value firstKey = key(descriptor);
+    Value firstKey = key(first);
     Value others =
         code.fold(first, end, code.i64(0), [&](Value row, Value count) {
           Value same =
-              code.compare(arith::CmpIPredicate::eq,
-                           key(emitDescriptor(code, values, row)), firstKey);
+              code.compare(arith::CmpIPredicate::eq, key(row), firstKey);
           return code.add(count, code.select(same, code.i64(0), code.i64(1)));
         });
-    code.ifElse(
-        code.compare(arith::CmpIPredicate::eq, others, code.i64(0)),
-        [&] { callRows(first, end, kvHead); },
-        [&] {
-          code.forEach(first, end, 1, [&](Value row) {
-            callRows(row, code.add(row, 1), kvHead);
-          });
-        });
+    return code.compare(arith::CmpIPredicate::eq, others, code.i64(0));
   }
 
   /// Rows [first, end) of one sequence, one KV head.
-  void callRows(Value first, Value end, Value kvHead) {
+  void emitRows(Value first, Value end, Value kvHead) {
     Value count = code.mul(code.sub(end, first), group);
     code.forEach(first, end, 1, [&](Value row) {
       Value to = code.at(

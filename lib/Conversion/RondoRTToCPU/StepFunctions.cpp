@@ -179,15 +179,15 @@ func::FuncOp rondo::cpu::emitBody(rt::BodyOp body, ModuleFacts &facts) {
   OpBuilder builder(body.getContext());
   Type ptr = LLVM::LLVMPointerType::get(body.getContext());
   Type i64 = builder.getI64Type();
-  return createFunction(facts.module, ("rondo_body_" + body.getSymName()).str(),
-                        {ptr, i64, i64, i64, i64},
-                        [&](CodeBuilder &code, ValueRange args) {
-                          BodyValues values = loadBodyValues(code, body, args);
-                          for (rt::StageOp stage : body.getOps<rt::StageOp>()) {
-                            emitStage(code, facts, values, stage);
-                            emitBarrier(code, values);
-                          }
-                        });
+  return createFunction(
+      facts.module, ("rondo_body_" + body.getSymName()).str(),
+      {ptr, i64, i64, i64, i64}, [&](CodeBuilder &code, ValueRange args) {
+        BodyValues values = loadBodyValues(code, body, args);
+        for (rt::StageOp stage : body.getOps<rt::StageOp>()) {
+          emitStage(code, facts, values, stage);
+          emitBarrier(code, values);
+        }
+      });
 }
 
 //===----------------------------------------------------------------------===//
