@@ -43,24 +43,23 @@ take_build_option() {
 
 # --- Packages -----------------------------------------------------------------
 
-# What compiling, running and the Python package need. An LLVM of the user's
-# own replaces Debian's.
+# What compiling, running and the Python package need, one a line. An LLVM of
+# the user's own replaces Debian's.
 build_packages() {
-  echo ca-certificates cmake ninja-build nlohmann-json3-dev libcli11-dev python3 python3-dev python3-venv
+  local v=$llvm_version
+  printf '%s\n' ca-certificates cmake ninja-build python3 python3-dev python3-venv \
+    libcli11-dev libxxhash-dev nlohmann-json3-dev
   if [ -z "${MLIR_DIR:-}" ]; then
-    local v=$llvm_version
-    echo "clang-$v" "lld-$v" "llvm-$v-dev" "llvm-$v-tools" "libmlir-$v-dev" "mlir-$v-tools"
+    printf '%s\n' "clang-$v" "lld-$v" "llvm-$v-dev" "llvm-$v-tools" "libmlir-$v-dev" "mlir-$v-tools"
   elif [ ! -x "$(llvm_bin)/clang++" ] && [ -z "${CXX:-}" ]; then
-    echo "clang-$llvm_version" "lld-$llvm_version"
+    printf '%s\n' "clang-$v" "lld-$v"
   fi
 }
 
 # What the tests need beyond that.
 test_packages() {
-  echo doctest-dev make binutils git
-  if [ -z "${MLIR_DIR:-}" ]; then
-    echo "libclang-rt-$llvm_version-dev" "clang-format-$llvm_version"
-  fi
+  printf '%s\n' binutils doctest-dev git make shellcheck
+  [ -n "${MLIR_DIR:-}" ] || printf '%s\n' "libclang-rt-$llvm_version-dev" "clang-format-$llvm_version"
 }
 
 # Those of the named packages that are not installed.
