@@ -58,7 +58,7 @@ namespace {
 class Compilation {
 public:
   explicit Compilation(const CompileOptions &options)
-      : options(options), printer(&context, options.output.remarks) {
+      : options(options), printer(&context) {
     context.loadDialect<RondoDialect, rt::RondoRTDialect, arith::ArithDialect,
                         cf::ControlFlowDialect, func::FuncDialect,
                         LLVM::LLVMDialect, math::MathDialect,
@@ -66,6 +66,8 @@ public:
                         vector::VectorDialect>();
     context.printOpOnDiagnostic(false); // pages of IR for a sentence
     timing.setEnabled(options.output.timing);
+    if (options.output.remarks)
+      printRemarks(context, *options.output.remarks);
   }
 
   int run();

@@ -7,12 +7,18 @@
 #include "Diagnostics.h"
 
 #include "mlir/IR/Location.h"
+#include "mlir/IR/Remarks.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/Regex.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace mlir;
 using namespace rondo;
+
+//===----------------------------------------------------------------------===//
+// Lines
+//===----------------------------------------------------------------------===//
 
 void rondo::report(StringRef kind, StringRef message) {
   for (StringRef line : llvm::split(message.rtrim('\n'), '\n'))
@@ -45,6 +51,10 @@ static std::string describe(Location location) {
       .Default([](auto) { return std::string(); });
 }
 
+//===----------------------------------------------------------------------===//
+// Diagnostics
+//===----------------------------------------------------------------------===//
+
 static StringRef getKind(DiagnosticSeverity severity) {
   switch (severity) {
   case DiagnosticSeverity::Note:
@@ -59,20 +69,55 @@ static StringRef getKind(DiagnosticSeverity severity) {
   llvm_unreachable("covered switch");
 }
 
-DiagnosticPrinter::DiagnosticPrinter(MLIRContext *ctx,
-                                     const std::optional<std::string> &regex)
-    : handler(ctx, [this](Diagnostic &diagnostic) { print(diagnostic); }) {
-  if (regex)
-    remarks.emplace(*regex);
-}
+DiagnosticPrinter::DiagnosticPrinter(MLIRContext *ctx)
+    : handler(ctx, [this](Diagnostic &diagnostic) { print(diagnostic); }) {}
 
 void DiagnosticPrinter::print(Diagnostic &diagnostic) {
-  bool isRemark = diagnostic.getSeverity() == DiagnosticSeverity::Remark;
-  if (isRemark && !(remarks && remarks->match(diagnostic.str())))
-    return;
   errors |= diagnostic.getSeverity() == DiagnosticSeverity::Error;
   report(getKind(diagnostic.getSeverity()),
          describe(diagnostic.getLocation()) + diagnostic.str());
   for (Diagnostic &note : diagnostic.getNotes())
     report("note", describe(note.getLocation()) + note.str());
+}
+
+//===----------------------------------------------------------------------===//
+// Remarks
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// Prints the remarks that match a regular expression.
+class RemarkPrinter : public remark::detail::MLIRRemarkStreamerBase {
+public:
+  explicit RemarkPrinter(StringRef regex) : regex(regex) {}
+
+  void streamOptimizationRemark(const remark::detail::Remark &remark) override {
+    std::string text;
+    for (const remark::detail::Remark::Arg &part : remark.getArgs())
+      text += part.val;
+    StringRef pass = remark.getCategoryName();
+    if (!regex.match(text) && !regex.match(pass))
+      return;
+    bool declined = remark.getRemarkType() == llvm::remarks::Type::Missed;
+    report("remark", describe(remark.getLocation()) + pass.str() +
+                         (declined ? " declined: " : ": ") + text);
+  }
+
+private:
+  llvm::Regex regex;
+};
+
+} // namespace
+
+void rondo::printRemarks(MLIRContext &ctx, StringRef regex) {
+  ctx.disableMultithreading();
+  // The engine's own filters see names of passes only, and its `all` alone
+  // enables no kind.
+  remark::RemarkCategories all;
+  all.passed = all.missed = all.analysis = all.failed = ".*";
+  LogicalResult enabled = remark::enableOptimizationRemarks(
+      ctx, std::make_unique<RemarkPrinter>(regex),
+      std::make_unique<remark::RemarkEmittingPolicyAll>(), all);
+  assert(succeeded(enabled) && "a context has one remark engine");
+  (void)enabled;
 }

@@ -6,7 +6,7 @@
 //===----------------------------------------------------------------------===//
 //
 // Every line for the user has one form: `rondoc: error: where: what`. MLIR's
-// diagnostics are brought into it, remarks are filtered.
+// diagnostics and the remarks of passes are brought into it.
 //
 //===----------------------------------------------------------------------===//
 #ifndef RONDO_LIB_DRIVER_DIAGNOSTICS_H
@@ -14,10 +14,6 @@
 
 #include "mlir/IR/Diagnostics.h"
 #include "llvm/Support/Error.h"
-#include "llvm/Support/Regex.h"
-
-#include <optional>
-#include <string>
 
 namespace rondo {
 
@@ -31,10 +27,7 @@ void reportError(llvm::Error error);
 /// Prints a context's diagnostics while it lives.
 class DiagnosticPrinter {
 public:
-  /// `remarks` is a regular expression that a remark's message has to match;
-  /// without one remarks are dropped.
-  DiagnosticPrinter(mlir::MLIRContext *ctx,
-                    const std::optional<std::string> &remarks);
+  explicit DiagnosticPrinter(mlir::MLIRContext *ctx);
 
   /// Whether an error was printed.
   bool hasErrors() const { return errors; }
@@ -42,10 +35,14 @@ public:
 private:
   void print(mlir::Diagnostic &diagnostic);
 
-  std::optional<llvm::Regex> remarks;
   bool errors = false;
   mlir::ScopedDiagnosticHandler handler;
 };
+
+/// From now on prints what passes of `ctx` did and declined, a line for each
+/// remark that has a match of `regex` in its text or in the name of its pass.
+/// Passes run one after the other then, for one order of the lines.
+void printRemarks(mlir::MLIRContext &ctx, llvm::StringRef regex);
 
 } // namespace rondo
 

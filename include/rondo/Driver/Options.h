@@ -68,7 +68,7 @@ struct OutputOptions {
   Phase phase = Phase::Artifact;
   std::string dumpFolder;
   std::string tempsFolder;
-  /// A regular expression; empty: no remarks.
+  /// A regular expression on texts and passes' names; empty: no remarks.
   std::optional<std::string> remarks;
   bool check = false;
   bool timing = false;

@@ -22,10 +22,15 @@
 //===----------------------------------------------------------------------===//
 #include "rondo/Dialect/RondoRT/Transforms/Passes.h"
 
+#include "rondo/Dialect/Rondo/Transforms/Remarks.h"
+
 #include "mlir/IR/IRMapping.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/SmallPtrSet.h"
+#include "llvm/ADT/StringExtras.h"
+
+#define DEBUG_TYPE "rondo-rt-form-stages"
 
 using namespace mlir;
 using namespace rondo;
@@ -304,6 +309,15 @@ FailureOr<int64_t> rondo::rt::formStages(BodyOp body) {
   return planner.stages.size();
 }
 
+/// Says what `body` was cut into.
+static void remarkStages(BodyOp body) {
+  auto names = llvm::map_range(body.getOps<StageOp>(),
+                               [](StageOp stage) { return stage.getName(); });
+  remarkApplied(body, DEBUG_TYPE, "stages of '{0}' ({1}): {2}",
+                body.getSymName(), llvm::range_size(names),
+                llvm::join(names, ", "));
+}
+
 namespace {
 struct FormStagesPass
     : public rondo::rt::impl::FormStagesPassBase<FormStagesPass> {
@@ -312,6 +326,8 @@ struct FormStagesPass
     if (failed(count))
       return signalPassFailure();
     numStages += *count;
+    if (*count != 0)
+      remarkStages(getOperation());
   }
 };
 } // namespace

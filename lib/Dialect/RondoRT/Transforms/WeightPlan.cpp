@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 #include "WeightPlan.h"
 
+#include "rondo/Dialect/Rondo/Transforms/Remarks.h"
 #include "rondo_rt/abi.h"
 
 #include "mlir/IR/SymbolTable.h"
@@ -14,7 +15,10 @@
 #include "llvm/ADT/SetVector.h"
 #include "llvm/Support/MathExtras.h"
 
+#define DEBUG_TYPE "rondo-rt-plan-buffers"
+
 using namespace mlir;
+using namespace rondo;
 using namespace rondo::rt;
 
 static int64_t alignUp(int64_t bytes) {
@@ -58,6 +62,19 @@ static llvm::SetVector<Operation *> collectWeights(BodyOp body,
   return weights;
 }
 
+/// Says how much an execution of a block reads: what has to fit into a cache if
+/// the next visit is to find it there.
+static void remarkBytes(BodyOp body, const llvm::SetVector<Operation *> &ops) {
+  int64_t bytes = 0;
+  for (Operation *op : ops)
+    if (!isa<RopeTableOp>(op)) // of which a step reads a few rows
+      bytes += getEntryBytes(op);
+  if (body.getKind() == BodyKind::Block)
+    remarkFound(body, DEBUG_TYPE,
+                "one execution of '{0}' reads {1} bytes of weights",
+                body.getSymName(), bytes);
+}
+
 int64_t rondo::rt::planWeights(ModuleOp module) {
   SymbolTable symbols(module);
   llvm::SetVector<Operation *> placed;
@@ -65,7 +82,9 @@ int64_t rondo::rt::planWeights(ModuleOp module) {
   for (BodyOp body : module.getOps<BodyOp>()) {
     // Weights with equally many layers are interleaved layer by layer.
     llvm::MapVector<int64_t, SmallVector<Operation *>> byLayers;
-    for (Operation *op : collectWeights(body, symbols))
+    llvm::SetVector<Operation *> weights = collectWeights(body, symbols);
+    remarkBytes(body, weights);
+    for (Operation *op : weights)
       if (placed.insert(op))
         byLayers[getLayers(op)].push_back(op);
     for (auto &[layers, ops] : byLayers) {
