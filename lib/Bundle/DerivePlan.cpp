@@ -12,6 +12,7 @@
 #include "rondo/Bundle/Plan.h"
 
 #include "PackedStorage.h"
+#include "rondo/Bundle/StoredLayers.h"
 #include "rondo/Dialect/Rondo/IR/RondoModuleAttrs.h"
 #include "rondo/Dialect/RondoRT/IR/RondoRT.h"
 #include "rondo_rt/abi.h"
@@ -19,9 +20,9 @@
 #include "mlir/IR/SymbolTable.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SmallPtrSet.h"
-#include "llvm/ADT/TypeSwitch.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 using namespace mlir;
@@ -149,19 +150,30 @@ LogicalResult PlanBuilder::readSchedule() {
 /// What keeps no KV cache is work between layers (a norm), and no block of
 /// them.
 void PlanBuilder::keepLayers() {
-  std::set<std::string> layered;
-  for (auto body : module.getOps<rt::BodyOp>())
-    if (body.getKind() == rt::BodyKind::Block && body.getCaches() > 0)
-      layered.insert(body.getSymName().str());
-  if (!layered.empty())
-    llvm::erase_if(plan.blocks, [&](const BlockPlan &block) {
-      return !layered.count(block.name);
-    });
-  for (const BlockPlan &block : plan.blocks) {
-    plan.uniqueLayers += block.layers;
-    for (int64_t body : schedule.getBodies())
-      plan.executedLayers += plan.bodies[body] == block.name;
+  std::map<std::string, rt::BodyOp> blocks, cached;
+  for (auto body : module.getOps<rt::BodyOp>()) {
+    if (body.getKind() != rt::BodyKind::Block)
+      continue;
+    blocks[body.getSymName().str()] = body;
+    if (body.getCaches() > 0)
+      cached[body.getSymName().str()] = body;
   }
+  const auto &kept = cached.empty() ? blocks : cached;
+  llvm::erase_if(plan.blocks, [&](const BlockPlan &block) {
+    return !kept.count(block.name);
+  });
+
+  StoredLayers layers(module);
+  for (auto [body, layer] :
+       llvm::zip(schedule.getBodies(), schedule.getLayers())) {
+    auto place = kept.find(plan.bodies[body]);
+    if (place == kept.end())
+      continue;
+    ++plan.executedLayers;
+    layers.addExecution(place->second, layer);
+  }
+  plan.uniqueLayers = layers.count();
+  plan.depth = layers.getDepth();
 }
 
 int64_t PlanBuilder::countExecutions(rt::BodyOp body) {

@@ -63,6 +63,7 @@ template <typename Visitor> static void visit(Plan &plan, Visitor &visitor) {
   visitor("blocks", plan.blocks);
   visitor("unique_layers", plan.uniqueLayers);
   visitor("executed_layers", plan.executedLayers);
+  visitor("depth", plan.depth);
   visitor("stages", plan.stages);
   visitor("trace", plan.trace);
 }

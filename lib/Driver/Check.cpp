@@ -12,17 +12,16 @@
 #include "Check.h"
 
 #include "rondo/Bundle/Storage.h"
+#include "rondo/Bundle/StoredLayers.h"
 #include "rondo/Dialect/Rondo/Analysis/ScheduleAnalysis.h"
 #include "rondo/Dialect/Rondo/IR/Rondo.h"
 #include "rondo/Dialect/Rondo/IR/RondoModuleAttrs.h"
 
 #include "mlir/IR/SymbolTable.h"
-#include "llvm/ADT/SmallPtrSet.h"
 #include "llvm/Support/FormatVariadic.h"
 
 #include <algorithm>
 #include <map>
-#include <set>
 
 using namespace mlir;
 using namespace rondo;
@@ -56,7 +55,8 @@ struct Estimate {
 
 class Estimator {
 public:
-  explicit Estimator(ModuleOp module) : module(module), symbols(module) {}
+  explicit Estimator(ModuleOp module)
+      : module(module), symbols(module), layers(module) {}
 
   LogicalResult run();
   void print(raw_ostream &os) const;
@@ -70,6 +70,7 @@ private:
   ModuleOp module;
   SymbolTable symbols;
   SmallVector<Execution> executions;
+  StoredLayers layers;
   Estimate estimate;
 };
 
@@ -119,8 +120,11 @@ LogicalResult Estimator::run() {
     estimate.step += getLinearBytes(model);
   }
   std::map<StringRef, int64_t> counts;
-  for (Execution &execution : executions)
-    ++counts[execution.op.getBlock()];
+  for (Execution &execution : executions) {
+    StringRef block = execution.op.getBlock();
+    ++counts[block];
+    layers.addExecution(symbols.lookup(block), execution.layer);
+  }
   for (BlockOp block : module.getOps<BlockOp>())
     if (int64_t count = counts[block.getSymName()])
       readBlock(block, count);
@@ -138,12 +142,7 @@ LogicalResult Estimator::run() {
 }
 
 void Estimator::print(raw_ostream &os) const {
-  std::set<std::pair<StringRef, int64_t>> unique;
-  for (const Execution &execution : executions) {
-    ApplyOp op = execution.op;
-    unique.insert({op.getBlock(), execution.layer});
-  }
-  os << "executions: " << executions.size() << " of " << unique.size()
+  os << "executions: " << executions.size() << " of " << layers.count()
      << " unique layers\n";
   uint64_t context = getOption("context");
   os << "weights: " << formatBytes(estimate.weights) << '\n';

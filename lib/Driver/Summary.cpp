@@ -14,8 +14,6 @@
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
 
-#include <algorithm>
-
 using namespace mlir;
 using namespace rondo;
 
@@ -27,14 +25,11 @@ static StringRef getText(ModuleOp module, StringRef key) {
 /// "layer x 30; depth 2, 30 unique layers, 60 executed".
 static std::string describeSchedule(const Plan &plan) {
   std::string text;
-  int64_t depth = 0;
-  for (const BlockPlan &block : plan.blocks) {
-    depth = std::max(depth, block.visits);
+  for (const BlockPlan &block : plan.blocks)
     text += llvm::formatv("{0}{1} x {2}", text.empty() ? "" : ", ", block.name,
                           block.layers);
-  }
   return llvm::formatv("{0}; depth {1}, {2} unique layers, {3} executed", text,
-                       depth, plan.uniqueLayers, plan.executedLayers);
+                       plan.depth, plan.uniqueLayers, plan.executedLayers);
 }
 
 static std::string describeTarget(ModuleOp module) {

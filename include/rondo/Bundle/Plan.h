@@ -68,8 +68,9 @@ struct Plan {
   /// Names of the bodies that `rondo_rt.schedule` numbers.
   std::vector<std::string> bodies;
   std::vector<BlockPlan> blocks;
-  /// Layers of all blocks, and how often one is executed.
-  int64_t uniqueLayers = 0, executedLayers = 0;
+  /// Layers that are stored, executions of layers, and how often the layer that
+  /// is executed most often is; see StoredLayers.h.
+  int64_t uniqueLayers = 0, executedLayers = 0, depth = 0;
   std::vector<StagePlan> stages;
   std::vector<TracePlan> trace;
 };

@@ -24,7 +24,7 @@ PLAN = """rondo.plan = {
   kv = {slots = 2 : i64, heads = 1 : i64, head_dim = 32 : i64, padded_head_dim = 32 : i64, page_bytes = 65536 : i64,
         chunk_invariant = true},
   bodies = ["layer"], blocks = [{name = "layer", layers = 2 : i64, visits = 1 : i64}],
-  unique_layers = 2 : i64, executed_layers = 2 : i64,
+  unique_layers = 2 : i64, executed_layers = 2 : i64, depth = 1 : i64,
   stages = [{name = "layer.\\22norm\\22", executions = 2 : i64, bytes = 64 : i64, flops = 128 : i64}],
   trace = [{name = "layer", index = 0 : i64, width = 64 : i64}]}"""
 ATTRIBUTES = f"""rondo.phase = "target", rondo.architecture = "llama", rondo.name = "näme \\22quoted\\22",
