@@ -55,6 +55,11 @@ static std::vector<KernelSpec> allSpecs(const MachineFeatures &features) {
     for (RowFormat row : kRows)
       for (int rows = 1; rows <= maxRows(panel, row, features); ++rows)
         specs.push_back({panel, row, rows});
+  for (PanelFormat panel : kPanels)
+    for (RowFormat row : kRows)
+      if (maxRows(panel, row, features) > 0)
+        if (int turns = panelsInTurn(panel, row, features); turns > 1)
+          specs.push_back({panel, row, 1, turns});
   return specs;
 }
 
@@ -76,22 +81,30 @@ static int runCase(KernelFunction kernel, const Case &test) {
   int64_t wStride = lineSize + test.padding, xStride = rowSize + test.padding;
   int64_t yStride = 4 * kPanelWidth + test.padding;
 
-  Bytes panel = spread(makePanel(test.spec.panel, test.lines, test.kind, rng),
+  Bytes panels;
+  for (int panel = 0; panel < test.spec.panels; ++panel) {
+    Bytes one = spread(makePanel(test.spec.panel, test.lines, test.kind, rng),
                        lineSize, wStride);
+    panels.insert(panels.end(), one.begin(), one.end());
+  }
   Bytes rows;
   for (int row = 0; row < test.spec.rows; ++row) {
     Bytes one = makeRow(test.spec.row, k, test.kind, rng);
     one.resize(xStride, 0xee);
     rows.insert(rows.end(), one.begin(), one.end());
   }
-  Bytes actual(test.spec.rows * yStride, 0xdd), expected = actual;
-  for (int row = 0; row < test.spec.rows; ++row)
+  // Several rows or several panels, one output line for each.
+  int outputs = test.spec.rows * test.spec.panels;
+  Bytes actual(outputs * yStride, 0xdd), expected = actual;
+  for (int i = 0; i < outputs; ++i)
     for (int lane = 0; lane < kPanelWidth; ++lane) {
+      int row = test.spec.panels > 1 ? 0 : i, panel = i - row;
       float value = contract(test.spec, rows.data() + row * xStride,
-                             panel.data(), wStride, k, lane);
-      std::memcpy(expected.data() + row * yStride + 4 * lane, &value, 4);
+                             panels.data() + panel * test.lines * wStride,
+                             wStride, k, lane);
+      std::memcpy(expected.data() + i * yStride + 4 * lane, &value, 4);
     }
-  kernel(rows.data(), xStride, panel.data(), wStride, k,
+  kernel(rows.data(), xStride, panels.data(), wStride, k,
          reinterpret_cast<float *>(actual.data()), yStride);
   int wrong = 0;
   for (size_t i = 0; i < actual.size(); i += 4)
@@ -114,8 +127,9 @@ static int testKernel(KernelFunction kernel, const KernelSpec &spec) {
           continue;
         ++failed;
         llvm::errs() << kernelName(spec) << ": " << wrong << " of "
-                     << spec.rows * kPanelWidth << " outputs differ at "
-                     << lines << " lines, padding " << padding << ", "
+                     << spec.rows * spec.panels * kPanelWidth
+                     << " outputs differ at " << lines << " lines, padding "
+                     << padding << ", "
                      << (kind == DataKind::Normal ? "normal" : "extreme")
                      << " data\n";
       }

@@ -107,12 +107,14 @@ private:
     int64_t bytes = kv.getElementBytes();
     Value panels = in.div(in.add(positions, rt::kLanes - 1), rt::kLanes);
     in.forEach(in.i64(0), panels, 1, [&](Value panel) {
-      emitContract(in, facts, format, RowFormat::F32, queries,
-                   in.i64(kv.keyLanes * 4),
-                   in.at(keys, in.mul(panel, kv.keyLanes * rt::kLanes * bytes)),
-                   in.i64(rt::kLanes * bytes), in.i64(kv.keyLanes),
-                   in.at(scoreRows, in.mul(panel, rt::kLanes * 4)),
-                   in.i64(kScoreBytes), count);
+      emitContract(
+          in, facts, format, RowFormat::F32,
+          {queries, in.i64(kv.keyLanes * 4),
+           in.at(keys, in.mul(panel, kv.keyLanes * rt::kLanes * bytes)),
+           in.i64(rt::kLanes * bytes), in.i64(kv.keyLanes),
+           in.at(scoreRows, in.mul(panel, rt::kLanes * 4)),
+           in.i64(kScoreBytes)},
+          count);
     });
     in.forEach(in.i64(0), count, 1, [&](Value query) {
       emitSoftmax(in, in.at(scoreRows, in.mul(query, kScoreBytes)), panels,
@@ -120,11 +122,12 @@ private:
                   in.at(out, in.mul(query, outStride)));
     });
     in.forEach(kv.valueLanes / rt::kLanes, [&](Value chunk) {
-      emitContract(in, facts, format, RowFormat::F32, scoreRows,
-                   in.i64(kScoreBytes),
-                   in.at(valuePage, in.mul(chunk, rt::kLanes * bytes)),
-                   in.i64(kv.valueLanes * bytes), positions,
-                   in.at(out, in.mul(chunk, rt::kLanes * 4)), outStride, count);
+      emitContract(in, facts, format, RowFormat::F32,
+                   {scoreRows, in.i64(kScoreBytes),
+                    in.at(valuePage, in.mul(chunk, rt::kLanes * bytes)),
+                    in.i64(kv.valueLanes * bytes), positions,
+                    in.at(out, in.mul(chunk, rt::kLanes * 4)), outStride},
+                   count);
     });
   }
 

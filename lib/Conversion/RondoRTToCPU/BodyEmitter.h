@@ -61,11 +61,10 @@ mlir::Value emitPageAddress(CodeBuilder &code, ModuleFacts &facts,
                             const BodyValues &values, mlir::Value descriptor,
                             mlir::Value page, int64_t cache, mlir::Value head);
 
-/// Emits a call that contracts any number of `rows`; see getOrCreateKernel.
+/// Emits a call that contracts any number of `rows`; `args` as for a kernel,
+/// see getOrCreateKernel.
 void emitContract(CodeBuilder &code, ModuleFacts &facts, PanelFormat panel,
-                  RowFormat row, mlir::Value x, mlir::Value xStride,
-                  mlir::Value w, mlir::Value wStride, mlir::Value k,
-                  mlir::Value y, mlir::Value yStride, mlir::Value rows);
+                  RowFormat row, mlir::ValueRange args, mlir::Value rows);
 
 /// Emits an attention stage.
 void emitAttend(CodeBuilder &code, ModuleFacts &facts, const BodyValues &values,

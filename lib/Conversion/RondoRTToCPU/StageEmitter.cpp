@@ -151,8 +151,8 @@ private:
     auto [first, end] = emitShare(code, values, code.i64(total));
     int64_t before = 0; // panels of the tiles before
     for (rt::TileOp tile : tiles) {
-      code.forEach(unitAt(tile, first, before), unitAt(tile, end, before), 1,
-                   [&](Value unit) { emitUnit(tile, unit, packed); });
+      emitUnits(tile, unitAt(tile, first, before), unitAt(tile, end, before),
+                packed);
       before += tile.getUnits() * getCost(tile);
     }
   }
@@ -163,6 +163,52 @@ private:
     Value inside = code.max(code.sub(panel, code.i64(before)), code.i64(0));
     return code.min(code.div(code.add(inside, cost - 1), cost),
                     code.i64(tile.getUnits()));
+  }
+
+  /// Units [first, end) of `tile`. One row takes several panels in turns where
+  /// the machine reads faster so, and the rest like many rows.
+  void emitUnits(rt::TileOp tile, Value first, Value end, Value packed) {
+    int64_t turns = getUnitsInTurn(tile);
+    if (turns > 1) {
+      Value one =
+          code.compare(arith::CmpIPredicate::eq, values.rows, code.i64(1));
+      Value count = code.sub(end, first);
+      Value whole = code.mul(code.div(count, turns), turns);
+      Value middle = code.select(one, code.add(first, whole), first);
+      code.forEach(first, middle, turns,
+                   [&](Value unit) { emitTurns(tile, unit, turns, packed); });
+      first = middle;
+    }
+    code.forEach(first, end, 1,
+                 [&](Value unit) { emitUnit(tile, unit, packed); });
+  }
+
+  /// Units whose panels one call of a one-row kernel takes in turns.
+  int64_t getUnitsInTurn(rt::TileOp tile) {
+    auto packed =
+        facts.lookup<rt::PackedOp>(getContractions(tile).front().getWeights());
+    int64_t panels =
+        panelsInTurn(toKernelFormat(packed.getFormat()),
+                     toKernelFormat(pack.getFormat()), facts.features);
+    return panels % getCost(tile) == 0 ? panels / getCost(tile) : 1;
+  }
+
+  /// Units [unit, unit + count) of the only row.
+  void emitTurns(rt::TileOp tile, Value unit, int64_t count, Value packed) {
+    SmallVector<rt::ContractOp> contractions = getContractions(tile);
+    int64_t outputBytes = contractions.size() * rt::kLanes * 4; // of one unit
+    Value outputs =
+        code.at(values.scratch, static_cast<int64_t>(*tile.getScratch()));
+    int64_t panels = count * contractions.size();
+    emitContraction(contractions.front(), unit, packed, code.i64(1), outputs,
+                    rt::kLanes * 4, panels);
+    code.forEach(count, [&](Value inTurn) {
+      RowEnvironment row;
+      row.row = code.i64(0);
+      row.contractions = code.at(outputs, code.mul(inTurn, outputBytes));
+      row.contractOps = contractions;
+      emitTileBody(tile, row, code.add(unit, inTurn));
+    });
   }
 
   void emitUnit(rt::TileOp tile, Value unit, Value packed) {
@@ -189,8 +235,10 @@ private:
         });
   }
 
+  /// The panel of `op` for `count` rows, or for one row `panels` panels from it
+  /// on; `outputBytes` from one row or panel to the next in `y`.
   void emitContraction(rt::ContractOp op, Value unit, Value x, Value count,
-                       Value y, int64_t outputBytes) {
+                       Value y, int64_t outputBytes, int64_t panels = 1) {
     auto packed = facts.lookup<rt::PackedOp>(op.getWeights());
     PanelFormat format = toKernelFormat(packed.getFormat());
     Value base = emitWeightAddress(code, values, *packed.getOffset(),
@@ -198,9 +246,19 @@ private:
     Value panel =
         code.add(code.mul(unit, op.getStride()), op.getFirst() + op.getPanel());
     Value w = code.at(base, code.mul(panel, packed.getPanelBytes()));
-    emitContract(code, facts, format, toKernelFormat(pack.getFormat()), x,
-                 code.i64(getRowBytes()), w, code.i64(lineBytes(format)),
-                 code.i64(packed.getK()), y, code.i64(outputBytes), count);
+    RowFormat rowFormat = toKernelFormat(pack.getFormat());
+    SmallVector<Value> args{x,
+                            code.i64(getRowBytes()),
+                            w,
+                            code.i64(lineBytes(format)),
+                            code.i64(packed.getK()),
+                            y,
+                            code.i64(outputBytes)};
+    if (panels == 1)
+      return emitContract(code, facts, format, rowFormat, args, count);
+    KernelSpec spec{format, rowFormat, /*rows=*/1, static_cast<int>(panels)};
+    func::FuncOp kernel = getOrCreateKernel(facts.module, spec, facts.features);
+    func::CallOp::create(code.b, code.loc, kernel, args);
   }
 
   CodeBuilder &code;

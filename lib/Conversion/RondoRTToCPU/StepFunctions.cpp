@@ -101,9 +101,8 @@ Value rondo::cpu::emitWeightAddress(CodeBuilder &code, const BodyValues &values,
 }
 
 void rondo::cpu::emitContract(CodeBuilder &code, ModuleFacts &facts,
-                              PanelFormat panel, RowFormat row, Value x,
-                              Value xStride, Value w, Value wStride, Value k,
-                              Value y, Value yStride, Value rows) {
+                              PanelFormat panel, RowFormat row, ValueRange args,
+                              Value rows) {
   int64_t most = maxRows(panel, row, facts.features);
   std::string name = kernelName({panel, row, 1});
   name = name.substr(0, name.rfind("_r")) + "_rows";
@@ -112,32 +111,33 @@ void rondo::cpu::emitContract(CodeBuilder &code, ModuleFacts &facts,
     Type ptr = code.ptrType(), i64 = code.i64Type();
     function = createFunction(
         facts.module, name, {ptr, i64, ptr, i64, i64, ptr, i64, i64},
-        [&](CodeBuilder &in, ValueRange args) {
+        [&](CodeBuilder &in, ValueRange own) {
           // Nearly equal tiles: no tail of one row after full tiles.
-          Value count = in.div(in.add(args[7], most - 1), most);
+          Value count = in.div(in.add(own[7], most - 1), most);
           Value tile = arith::DivUIOp::create(
-              in.b, in.loc, in.add(args[7], in.sub(count, in.i64(1))),
+              in.b, in.loc, in.add(own[7], in.sub(count, in.i64(1))),
               in.max(count, in.i64(1)));
           in.forEach(in.i64(0), count, 1, [&](Value number) {
             Value first = in.mul(number, tile);
-            Value taken = in.min(in.sub(args[7], first), tile);
-            Value xTile = in.at(args[0], in.mul(first, args[1]));
-            Value yTile = in.at(args[5], in.mul(first, args[6]));
+            Value taken = in.min(in.sub(own[7], first), tile);
+            Value xTile = in.at(own[0], in.mul(first, own[1]));
+            Value yTile = in.at(own[5], in.mul(first, own[6]));
             in.switchOn(taken, llvm::to_vector(llvm::seq<int64_t>(1, most + 1)),
                         [&](int64_t n) {
                           func::FuncOp kernel = getOrCreateKernel(
                               facts.module, {panel, row, static_cast<int>(n)},
                               facts.features);
-                          func::CallOp::create(
-                              in.b, in.loc, kernel,
-                              ValueRange{xTile, args[1], args[2], args[3],
-                                         args[4], yTile, args[6]});
+                          func::CallOp::create(in.b, in.loc, kernel,
+                                               ValueRange{xTile, own[1], own[2],
+                                                          own[3], own[4], yTile,
+                                                          own[6]});
                         });
           });
         });
   }
-  func::CallOp::create(code.b, code.loc, function,
-                       ValueRange{x, xStride, w, wStride, k, y, yStride, rows});
+  SmallVector<Value> operands(args);
+  operands.push_back(rows);
+  func::CallOp::create(code.b, code.loc, function, operands);
 }
 
 //===----------------------------------------------------------------------===//
@@ -179,15 +179,15 @@ func::FuncOp rondo::cpu::emitBody(rt::BodyOp body, ModuleFacts &facts) {
   OpBuilder builder(body.getContext());
   Type ptr = LLVM::LLVMPointerType::get(body.getContext());
   Type i64 = builder.getI64Type();
-  return createFunction(
-      facts.module, ("rondo_body_" + body.getSymName()).str(),
-      {ptr, i64, i64, i64, i64}, [&](CodeBuilder &code, ValueRange args) {
-        BodyValues values = loadBodyValues(code, body, args);
-        for (rt::StageOp stage : body.getOps<rt::StageOp>()) {
-          emitStage(code, facts, values, stage);
-          emitBarrier(code, values);
-        }
-      });
+  return createFunction(facts.module, ("rondo_body_" + body.getSymName()).str(),
+                        {ptr, i64, i64, i64, i64},
+                        [&](CodeBuilder &code, ValueRange args) {
+                          BodyValues values = loadBodyValues(code, body, args);
+                          for (rt::StageOp stage : body.getOps<rt::StageOp>()) {
+                            emitStage(code, facts, values, stage);
+                            emitBarrier(code, values);
+                          }
+                        });
 }
 
 //===----------------------------------------------------------------------===//

@@ -89,7 +89,8 @@ struct MachineFeatures {
 struct KernelSpec {
   PanelFormat panel;
   RowFormat row;
-  int rows; ///< 1..maxRows
+  int rows;       ///< 1..maxRows
+  int panels = 1; ///< taken in turns: 1, or panelsInTurn for 1 row
 };
 
 /// The largest number of rows one kernel takes (its register tile), 0 if the
@@ -101,6 +102,13 @@ struct KernelSpec {
 ///   BF16Pair   | BF16Pair, if avx512bf16
 ///   Int8Group  | Q8_0, Q4_0, Q4_1
 int maxRows(PanelFormat panel, RowFormat row, const MachineFeatures &features);
+
+/// How many panels a kernel of one row had best take in turns, a piece of each
+/// after the other; 1 if one alone is as fast. Two-level prefetchers of 256-bit
+/// machines follow several streams better than one (Zen 3: one reaches about
+/// 0.8 of the bandwidth of four); those of Zen 4 do not.
+int panelsInTurn(PanelFormat panel, RowFormat row,
+                 const MachineFeatures &features);
 
 /// The symbol of a kernel, e.g. `rondo_kernel_q4_0_int8_r4`.
 std::string kernelName(const KernelSpec &spec);
@@ -116,9 +124,11 @@ std::string kernelName(const KernelSpec &spec);
 ///
 /// Strides are in bytes: row m is at `x + m * xStride` and goes to
 /// `y + m * yStride` (f32[32]); line l of the panel is at `w + l * wStride`.
-/// `k` is a multiple of lineElements; 0 gives zeros. `y` overlaps neither `x`
-/// nor `w` (it may hold partial sums). No alignment is required. A kernel may
-/// prefetch, but never reads, up to 64 lines past its panel.
+/// With several panels they follow each other in memory (panel p starts at
+/// `w + p * k / lineElements * wStride`), and panel p goes to `y + p *
+/// yStride`. `k` is a multiple of lineElements; 0 gives zeros. `y` overlaps
+/// neither `x` nor `w` (it may hold partial sums). No alignment is required. A
+/// kernel may prefetch, but never reads, up to 64 lines past its panel.
 ///
 /// One chain per output, k ascending, starting from +0:
 ///

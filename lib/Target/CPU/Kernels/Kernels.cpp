@@ -11,6 +11,10 @@
 //
 //   sums = 0; for line: emit line; store sums
 //
+// or, for one row and several panels,
+//
+//   y = 0; for block: for panel: load sums; for line: emit line; store sums
+//
 //===----------------------------------------------------------------------===//
 
 #include "rondo/Target/CPU/Kernels.h"
@@ -93,9 +97,10 @@ static StringRef rowName(RowFormat format) {
 }
 
 std::string kernelName(const KernelSpec &spec) {
-  return ("rondo_kernel_" + panelName(spec.panel) + "_" + rowName(spec.row) +
-          "_r" + Twine(spec.rows))
-      .str();
+  std::string name = ("rondo_kernel_" + panelName(spec.panel) + "_" +
+                      rowName(spec.row) + "_r" + Twine(spec.rows))
+                         .str();
+  return spec.panels == 1 ? name : name + "p" + std::to_string(spec.panels);
 }
 
 //===----------------------------------------------------------------------===//
@@ -133,6 +138,13 @@ int maxRows(PanelFormat panel, RowFormat row, const MachineFeatures &features) {
   if (usesWideVectors(row, features))
     return 8;
   return row == RowFormat::Int8Group ? 5 : 6;
+}
+
+int panelsInTurn(PanelFormat panel, RowFormat row,
+                 const MachineFeatures &features) {
+  // Plain bf16 panels are KV caches: short, and not one after the other.
+  bool isWeight = panel != PanelFormat::BF16;
+  return isWeight && !usesWideVectors(row, features) ? 4 : 1;
 }
 
 /// 32 registers: a tile of 8 rows by 2 vectors leaves 16 for weights; integer
@@ -186,10 +198,19 @@ static KernelPlan planNarrow(const KernelSpec &spec) {
   return plan;
 }
 
+/// Bytes of one panel before it is the next one's turn.
+static constexpr int64_t kTurnBytes = 512;
+
 static KernelPlan planFor(const KernelSpec &spec,
                           const MachineFeatures &features) {
-  return usesWideVectors(spec.row, features) ? planWide(spec)
-                                             : planNarrow(spec);
+  KernelPlan plan =
+      usesWideVectors(spec.row, features) ? planWide(spec) : planNarrow(spec);
+  if (spec.panels > 1) {
+    // Several streams are enough for the hardware prefetcher.
+    plan.blockLines = std::max<int64_t>(1, kTurnBytes / lineBytes(spec.panel));
+    plan.prefetch = 0;
+  }
+  return plan;
 }
 
 //===----------------------------------------------------------------------===//
@@ -255,6 +276,7 @@ private:
   void emitLines(Value begin, Value end);
   void emitLoop(Value begin, Value end, int64_t step);
   void emitBlocks(Value lines);
+  void emitTurns(Value lines);
 
   /// Points the tile at line `index` of the panel and of the rows.
   void moveTo(Value index);
@@ -399,9 +421,38 @@ void Skeleton::emitBlocks(Value lines) {
   });
 }
 
+/// One row and several panels: a block of each in turn, sums rest in y.
+void Skeleton::emitTurns(Value lines) {
+  const Value first = w;
+  Value panelStride = b.mul(lines, wStride);
+  auto outputOf = [&](Value panel) {
+    return b.offset(y, b.mul(panel, yStride));
+  };
+  Value zero = b.constant(b.vec(kPanelWidth, b.getF32Type()), 0.0);
+  for (int panel = 0; panel < tile.spec.panels; ++panel)
+    b.store(zero, outputOf(b.i64(panel)));
+  b.loop(b.i64(0), lines, tile.plan.blockLines, {},
+         [&](Value begin, ValueRange) {
+           Value end = arith::MinSIOp::create(
+               b, b.add(begin, b.i64(tile.plan.blockLines)), lines);
+           b.loop(b.i64(0), b.i64(tile.spec.panels), 1, {},
+                  [&](Value panel, ValueRange) {
+                    w = b.offset(first, b.mul(panel, panelStride));
+                    tile.outputs = {outputOf(panel)};
+                    loadSums();
+                    emitLines(begin, end);
+                    storeSums();
+                    return KernelBuilder::Carried();
+                  });
+           return KernelBuilder::Carried();
+         });
+}
+
 void Skeleton::emit() {
   Value lines =
       arith::DivUIOp::create(b, k, b.i64(lineElements(tile.spec.panel)));
+  if (tile.spec.panels > 1)
+    return emitTurns(lines);
   if (tile.plan.blockLines > 0)
     return emitBlocks(lines);
   for (int row = 0; row < tile.spec.rows; ++row)
@@ -416,9 +467,9 @@ void Skeleton::emit() {
 
 func::FuncOp getOrCreateKernel(ModuleOp module, const KernelSpec &spec,
                                const MachineFeatures &features) {
-  assert(spec.rows >= 1 &&
-         spec.rows <= maxRows(spec.panel, spec.row, features) &&
-         "no such kernel on this machine");
+  assert(
+      spec.rows >= 1 && spec.rows <= maxRows(spec.panel, spec.row, features) &&
+      (spec.panels == 1 || spec.rows == 1) && "no such kernel on this machine");
   std::string name = kernelName(spec);
   if (auto existing = module.lookupSymbol<func::FuncOp>(name))
     return existing;
