@@ -22,6 +22,14 @@ static void replaceByCopy(OpOperand &use) {
   use.set(copy.getResult());
 }
 
+/// Whether something else than a copy reads the value of `use`. A copy is made
+/// before the loop starts, so it does not mind.
+static bool isReadElsewhere(OpOperand &use) {
+  return llvm::any_of(use.get().getUses(), [&](OpOperand &other) {
+    return &other != &use && !isa<rt::CopyOp>(other.getOwner());
+  });
+}
+
 /// Whether `value` is computed by an operation of `block`, not carried into it.
 static bool isComputedIn(mlir::Block *block, Value value) {
   Operation *def = value.getDefiningOp();
@@ -31,7 +39,7 @@ static bool isComputedIn(mlir::Block *block, Value value) {
 void rondo::insertStateCopies(func::FuncOp model) {
   model.walk([](LoopOp loop) {
     for (OpOperand &init : loop.getInitsMutable())
-      if (!init.get().hasOneUse())
+      if (isReadElsewhere(init))
         replaceByCopy(init);
     mlir::Block &body = loop.getBody().front();
     Operation *yield = body.getTerminator();

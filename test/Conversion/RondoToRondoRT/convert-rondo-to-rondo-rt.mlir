@@ -47,8 +47,8 @@ func.func @model(%t: tensor<?xi32>) -> tensor<?x96xf32> {
 // CHECK: rondo_rt.body @prelude prelude 0 caches(0) inputs [] outputs [0, 1]
 // CHECK: %[[X:.*]] = rondo.embed
 // CHECK: %[[A:.*]] = rondo_rt.copy %[[X]]
-// CHECK: %[[B:.*]] = rondo_rt.copy %[[X]]
-// CHECK: rondo_rt.return %[[A]], %[[B]]
+// CHECK-NOT: rondo_rt.copy
+// CHECK: rondo_rt.return %[[X]], %[[A]]
 // CHECK: rondo_rt.body @pair_body block 0 caches(0) inputs [0, 1] outputs [0, 1]
 rondo.param @e : tensor<96x64xf32> from ["e"]
 rondo.block @pair(%a: tensor<?x64xf32>, %b: tensor<?x64xf32>) -> (tensor<?x64xf32>, tensor<?x64xf32>) {
