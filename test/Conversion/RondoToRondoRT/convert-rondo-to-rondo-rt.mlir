@@ -49,7 +49,7 @@ func.func @model(%t: tensor<?xi32>) -> tensor<?x96xf32> {
 // CHECK: %[[A:.*]] = rondo_rt.copy %[[X]]
 // CHECK-NOT: rondo_rt.copy
 // CHECK: rondo_rt.return %[[X]], %[[A]]
-// CHECK: rondo_rt.body @pair_body block 0 caches(0) inputs [0, 1] outputs [0, 1]
+// CHECK: rondo_rt.body @pair_body block 0 caches(0) inputs [1, 0] outputs [1, 0]
 rondo.param @e : tensor<96x64xf32> from ["e"]
 rondo.block @pair(%a: tensor<?x64xf32>, %b: tensor<?x64xf32>) -> (tensor<?x64xf32>, tensor<?x64xf32>) {
   %s = arith.addf %a, %b : tensor<?x64xf32>
