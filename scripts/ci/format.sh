@@ -6,14 +6,15 @@
 #   scripts/ci/format.sh --fix    rewrite the files
 #
 # CLANG_FORMAT names the program (default: that of the pinned LLVM, since
-# versions differ); RONDO_PYTHON a Python that has ruff.
+# versions differ); RONDO_PYTHON a Python that has ruff (default: that of
+# scripts/test).
 set -euo pipefail
 # shellcheck source=scripts/lib/common.sh
 . "$(dirname "$0")/../lib/common.sh"
 
 cd "$root"
 clang_format=${CLANG_FORMAT:-clang-format-$llvm_version}
-python=${RONDO_PYTHON:-python3}
+python=${RONDO_PYTHON:-$build/venv/bin/python}
 c_mode=(--dry-run -Werror) python_mode=(--check)
 if [ "${1:-}" = --fix ]; then
   c_mode=(-i) python_mode=()

@@ -56,9 +56,10 @@ build_packages() {
   fi
 }
 
-# What the tests need beyond that.
+# What the tests need beyond that. GCC builds the runtime once more, in a check
+# that it needs nothing of LLVM.
 test_packages() {
-  printf '%s\n' binutils doctest-dev git make shellcheck
+  printf '%s\n' binutils doctest-dev g++ git make shellcheck
   [ -n "${MLIR_DIR:-}" ] || printf '%s\n' "libclang-rt-$llvm_version-dev" "clang-format-$llvm_version"
 }
 
