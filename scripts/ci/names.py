@@ -14,7 +14,17 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MAX_LINES = 700
-SOURCES = ("include", "lib", "tools", "runtime", "unittests", "python", "scripts", "benchmarks", "test")
+SOURCES = (
+    "include",
+    "lib",
+    "tools",
+    "runtime",
+    "unittests",
+    "python",
+    "scripts",
+    "benchmarks",
+    "test",
+)
 CODE = {".cpp", ".h", ".c", ".td", ".py", ".sh"}
 # Tests of a dialect that belong to no pass.
 DIALECT_TESTS = re.compile(r"(ops|types|effects|canonicalize|invalid(-[a-z]+)*)$")
@@ -99,7 +109,10 @@ def check_rules():
     for path in sorted((ROOT / "include/rondo/Dialect").rglob("*.td")):
         for label in re.findall(r"^\s+- \((\w+_c\d+)\)", read(path), re.MULTILINE):
             if len(re.findall(rf"\b{label}\b", code)) < 2:
-                report(path, f"rule {label} is enforced nowhere: name it in the trait or verifier")
+                report(
+                    path,
+                    f"rule {label} is enforced nowhere: name it in the trait or verifier",
+                )
             if not re.search(rf"\b{label}(_|\b)", tests):
                 report(path, f"rule {label} has no test")
 
@@ -125,13 +138,18 @@ def check_sources():
         text = read(path)
         if text.count("\n") > MAX_LINES:
             report(path, f"{text.count(chr(10))} lines, more than {MAX_LINES}: split it")
-        if "Inputs" not in path.parts and path.suffix in CODE - {".sh"} and "SPDX-License-Identifier" not in text and text.strip():
+        if (
+            "Inputs" not in path.parts
+            and path.suffix in CODE - {".sh"}
+            and "SPDX-License-Identifier" not in text
+            and text.strip()
+        ):
             report(path, "no SPDX-License-Identifier")
         if path != pathlib.Path(__file__).resolve() and re.search(r"\b(FIXME|XXX)\b|\bTODO\b(?!\(\d+\))", text):
             report(path, "a marker of unfinished work without an issue number")
     for path in sorted((ROOT / "lib").rglob("*.cpp")):
         lists = [p / "CMakeLists.txt" for p in path.parents if (p / "CMakeLists.txt").is_file()]
-        if not lists or not any(re.search(rf"\b{re.escape(path.name)}\b", read(l)) for l in lists[:2]):
+        if not lists or not any(re.search(rf"\b{re.escape(path.name)}\b", read(file)) for file in lists[:2]):
             report(path, "built by no CMakeLists.txt")
 
 

@@ -129,7 +129,7 @@ def test_compile(tmp_path: Path) -> None:
     tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
     done = run("compile", "folder", "-o", "x.rondo", "--help", RONDO_BIN=str(tmp_path))
     assert (done.returncode, done.stdout) == (7, "folder -o x.rondo --help\n")
-    done = run("compile", "folder", PATH=str(tmp_path))
+    done = run("compile", "folder", PATH=str(tmp_path), RONDO_BIN="")
     assert (done.returncode, done.stdout) == (7, "folder\n")
 
 
