@@ -2,7 +2,7 @@
 """Tools and models of the tests that compile and execute.
 
 RONDO_BIN names the folder of the tools; the default is `build/bin` of this checkout. A missing tool fails the tests:
-nothing here can be checked without them.
+nothing here can be checked without them. The reference models come from this checkout.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "python"))  # the reference models, without installing the package
 
 
 class Tools:
@@ -61,11 +63,12 @@ def tools() -> Tools:
 
 
 def write_llama(folder: Path, *, hidden: int = 64, layers: int = 2, heads: int = 4, kv_heads: int = 2,
-                width: int = 96, vocabulary: int = 160, seed: int = 1) -> Path:
-    """A Hugging Face folder of a small Llama with random f32 weights."""
+                head_dim: int | None = None, width: int = 96, vocabulary: int = 160, biases: bool = False,
+                tied: bool = True, rope: dict | None = None, seed: int = 1) -> Path:
+    """A Hugging Face folder of a small Llama with random f32 weights; `rope` is the configuration's `rope_scaling`."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    head = hidden // heads
+    head = head_dim or hidden // heads
 
     def matrix(rows: int, columns: int) -> np.ndarray:
         return (rng.standard_normal((rows, columns)) / np.sqrt(columns)).astype(np.float32)
@@ -74,6 +77,8 @@ def write_llama(folder: Path, *, hidden: int = 64, layers: int = 2, heads: int =
         return (1 + 0.2 * rng.standard_normal(hidden)).astype(np.float32)
 
     tensors = {"model.embed_tokens.weight": matrix(vocabulary, hidden) * 8, "model.norm.weight": norm()}
+    if not tied:
+        tensors["lm_head.weight"] = matrix(vocabulary, hidden) * 8
     for layer in range(layers):
         name = f"model.layers.{layer}."
         tensors |= {
@@ -84,12 +89,15 @@ def write_llama(folder: Path, *, hidden: int = 64, layers: int = 2, heads: int =
             name + "self_attn.o_proj.weight": matrix(hidden, heads * head),
             name + "mlp.gate_proj.weight": matrix(width, hidden), name + "mlp.up_proj.weight": matrix(width, hidden),
             name + "mlp.down_proj.weight": matrix(hidden, width)}
+    if biases:
+        tensors |= {name.removesuffix("weight") + "bias": rng.standard_normal(len(value)).astype(np.float32)
+                    for name, value in tensors.items() if "_proj." in name}
     save_file(tensors, folder / "model.safetensors")
-    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "attention_bias": False,
-              "mlp_bias": False, "hidden_act": "silu", "hidden_size": hidden, "intermediate_size": width,
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "attention_bias": biases,
+              "mlp_bias": biases, "hidden_act": "silu", "hidden_size": hidden, "intermediate_size": width,
               "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": kv_heads,
               "head_dim": head, "vocab_size": vocabulary, "max_position_embeddings": 2048, "rms_norm_eps": 1e-5,
-              "rope_theta": 10000.0, "rope_scaling": None, "tie_word_embeddings": True, "torch_dtype": "float32",
+              "rope_theta": 10000.0, "rope_scaling": rope, "tie_word_embeddings": tied, "torch_dtype": "float32",
               "bos_token_id": 1, "eos_token_id": 2}
     (folder / "config.json").write_text(json.dumps(config))
     return folder
