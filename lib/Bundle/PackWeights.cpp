@@ -19,7 +19,6 @@
 #include "rondo/Dialect/RondoRT/IR/RondoRT.h"
 
 #include "mlir/IR/SymbolTable.h"
-#include "llvm/ADT/TypeSwitch.h"
 
 #include <algorithm>
 #include <cmath>
@@ -182,20 +181,10 @@ Error MatrixPacker::findSources(const ArchiveSet &archives) {
 }
 
 MatrixPacker::Origin MatrixPacker::locate(int64_t panel) {
-  if (!op.getConcatenated()) {
-    int64_t unitPanels = op.getUnitPanels();
-    int64_t unit = panel / (unitPanels * matrices.size());
-    int64_t rest = panel % (unitPanels * matrices.size());
-    return {&matrices[rest / unitPanels],
-            unit * unitPanels + rest % unitPanels};
-  }
-  for (const Matrix &matrix : matrices) {
-    int64_t panels = matrix.lanes.size() / rt::kLanes;
-    if (panel < panels)
-      return {&matrix, panel};
-    panel -= panels;
-  }
-  llvm_unreachable("panel is not part of the entry");
+  int64_t unitPanels = op.getUnitPanels();
+  int64_t unit = panel / (unitPanels * matrices.size());
+  int64_t rest = panel % (unitPanels * matrices.size());
+  return {&matrices[rest / unitPanels], unit * unitPanels + rest % unitPanels};
 }
 
 Error MatrixPacker::packOne(int64_t layer, int64_t panel, char *target,

@@ -119,7 +119,7 @@ class Case:
 
     def packed(
         self, sources: list[str], storage: str, k: int, layouts: list[Layout], layers: int = 1, unit: int = 1,
-        concatenated: bool = False, gap: int = 0,
+        gap: int = 0,
     ) -> None:  # fmt: skip
         """Adds a `rondo_rt.packed` of one parameter for each layout."""
         params = [
@@ -132,16 +132,14 @@ class Case:
                 pack_matrix(tensors[layer], storage, layout)
                 for (_, tensors), layout in zip(params, layouts, strict=True)
             ]
-            if not concatenated:
-                panels = [np.stack([p.reshape(-1, unit, p.shape[1]) for p in panels], axis=1)]
-            entries.append(np.concatenate([p.reshape(-1) for p in panels]))
+            units = [panel.reshape(-1, unit, panel.shape[1]) for panel in panels]
+            entries.append(np.stack(units, axis=1).reshape(-1))
         names = ", ".join(f"@{name}" for name, _ in params)
         rows = ", ".join(f"#rondo_rt.layout{layout.text()}" for layout in layouts)
-        flag = " concatenated" if concatenated else ""
         padded = -(-k // LANES) * LANES
         self.lines.append(
             f"rondo_rt.packed @w{self.count} [{names}] rows [{rows}] format({FORMATS[storage]}) k({padded}) "
-            f"layers({layers}) unit_panels({unit}){flag} {self.place(entries, gap)}"
+            f"layers({layers}) unit_panels({unit}) {self.place(entries, gap)}"
         )
 
     def vector(self, storage: str, layout: Layout, layers: int, repeat: int = 1) -> None:
@@ -195,9 +193,7 @@ def shapes(case: Case) -> None:
         case.packed([storage], storage, 64, [interleaved])
         case.packed([storage] * 2, storage, 64, [Layout("flat", 128)] * 2, layers=2)
         case.packed([storage] * 2, storage, 64, [Layout("flat", 120)] * 2, unit=2)
-        case.packed(
-            [storage] * 3, storage, 128, [half, half, Layout("heads", 120, 3)], layers=2, concatenated=True, gap=192
-        )
+        case.packed([storage] * 3, storage, 128, [half, half, Layout("heads", 120, 4)], layers=2, gap=192)
     for storage in ("f32", "f16", "bf16"):
         case.packed([storage], storage, 45, [Layout("flat", 33)])
 

@@ -1,5 +1,4 @@
-//===- RondoRTModuleOps.cpp - schedule, bodies and packed weights ------------*-
-//C++ -* -===//
+//===- RondoRTModuleOps.cpp - schedule, bodies, packed weights ------------===//
 //
 // Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -49,8 +48,7 @@ LogicalResult BodyOp::verify() {
   // From phase `buffers` on states stand in buffers: no arguments.
   size_t given = getBody().getNumArguments();
   if (given != 0 && given != arguments) // body_c2
-    return emitOpError("expected ")
-           << arguments << " arguments, got " << given;
+    return emitOpError("expected ") << arguments << " arguments, got " << given;
   // Nothing is returned either.
   size_t returned = getBody().front().getTerminator()->getNumOperands();
   size_t expected = getKind() == BodyKind::Coda ? 1 : getOutputs().size();
@@ -71,12 +69,11 @@ LogicalResult PackedOp::verify() {
   for (Attribute layout : getRows())
     if (!isa<LayoutAttr>(layout)) // packed_c1
       return emitOpError("expected layouts in 'rows', got ") << layout;
-  if (!getConcatenated())
-    for (unsigned i = 1; i < getParams().size(); ++i)
-      if (getPanels(i) != getPanels(0)) // packed_c2
-        return emitOpError("expected ")
-               << getPanels(0) << " panels in every parameter, got "
-               << getPanels(i);
+  for (unsigned i = 1; i < getParams().size(); ++i)
+    if (getPanels(i) != getPanels(0)) // packed_c2
+      return emitOpError("expected ")
+             << getPanels(0) << " panels in every parameter, got "
+             << getPanels(i);
   if (getK() % 32 != 0) // packed_c3
     return emitOpError("expected 'k' to be a multiple of 32, got ") << getK();
   return success();

@@ -50,8 +50,7 @@ PackedOp WeightSymbols::getPacked(ArrayRef<FlatSymbolRefAttr> params,
         builder, first.getLoc(), name, builder.getArrayAttr(names),
         builder.getArrayAttr(layouts), getPanelFormat(first.getStoredType()),
         padToLanes(first.getTensorType().getDimSize(1)), first.getLayerCount(),
-        unitPanels, /*concatenated=*/false, /*offset=*/IntegerAttr(),
-        /*stride=*/IntegerAttr());
+        unitPanels, /*offset=*/IntegerAttr(), /*stride=*/IntegerAttr());
   });
 }
 

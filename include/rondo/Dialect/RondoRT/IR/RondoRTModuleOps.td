@@ -109,8 +109,7 @@ def RondoRT_PackedOp : RondoRT_Op<"packed", [Symbol, HasParent<"::mlir::ModuleOp
   let description = [{
     The weights that one stage streams, in the order in which it reads them.
     An entry (one for each of `layers`) is a sequence of panels of 32 outputs
-    by `k` inputs. `concatenated`: all panels of the first parameter, then of
-    the next; else unit u holds panels [u * unit_panels, (u + 1) * unit_panels) of
+    by `k` inputs: unit u holds panels [u * unit_panels, (u + 1) * unit_panels) of
     each parameter in turn. `rows` are the layouts of the parameters' outputs:
     lane l of panel p is output lane map [32 p + l], zero for padding.
 
@@ -119,17 +118,17 @@ def RondoRT_PackedOp : RondoRT_Op<"packed", [Symbol, HasParent<"::mlir::ModuleOp
 
     Rules:
     - (packed_c1) one layout for each parameter;
-    - (packed_c2) parameters that are not concatenated have equally many panels;
+    - (packed_c2) parameters have equally many panels;
     - (packed_c3) `k` is a multiple of 32.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name,
                        TypedArrayAttrBase<FlatSymbolRefAttr, "parameter names">:$params,
                        ArrayAttr:$rows, RondoRT_PanelFormatAttr:$format, I64Attr:$k,
-                       I64Attr:$layers, I64Attr:$unit_panels, UnitAttr:$concatenated,
+                       I64Attr:$layers, I64Attr:$unit_panels,
                        OptionalAttr<I64Attr>:$offset, OptionalAttr<I64Attr>:$stride);
   let assemblyFormat = [{
     $sym_name $params `rows` $rows `format` `(` custom<Keyword>($format) `)` `k` `(` $k `)` `layers` `(` $layers `)`
-    `unit_panels` `(` $unit_panels `)` (`concatenated` $concatenated^)?
+    `unit_panels` `(` $unit_panels `)`
     (`offset` `(` $offset^ `)`)? (`stride` `(` $stride^ `)`)? attr-dict
   }];
   let hasVerifier = 1;
