@@ -17,11 +17,12 @@ set -euo pipefail
 
 # What the compiler lane runs; the other lit tests have no files to be damaged.
 lit_folders=(Import Bundle Driver Runtime)
-address_tools=(rondo-import rondo-import-fuzz rondo-bundle-test rondoc rondo-run rondo-opt)
+address_tools=(rondo-import rondo-import-fuzz rondo-bundle-test rondo-demo-bundle rondoc rondo-run rondo-opt)
 
 # A finding is an abort, which `not` does not take for a refusal. Leaks are
-# left to the runtime's lane: LLVM keeps what it allocates until the end.
-export ASAN_OPTIONS=abort_on_error=1:detect_leaks=0:allocator_may_return_null=1
+# left to the runtime's lane: LLVM keeps what it allocates until the end. LLVM's
+# allocators poison in our code what its libraries, built without, hand out.
+export ASAN_OPTIONS=abort_on_error=1:detect_leaks=0:allocator_may_return_null=1:allow_user_poisoning=0
 export UBSAN_OPTIONS=abort_on_error=1:print_stacktrace=1
 export TSAN_OPTIONS=abort_on_error=1:halt_on_error=1
 ASAN_SYMBOLIZER_PATH=$(llvm_bin)/llvm-symbolizer
