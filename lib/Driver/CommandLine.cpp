@@ -24,11 +24,6 @@
 
 using namespace rondo;
 
-/// Bounds of sizes; the runtime refuses bundles beyond them.
-static constexpr int64_t kMaxContext = 1 << 24;
-static constexpr int64_t kMaxSequences = 1 << 16;
-static constexpr int64_t kMaxRows = 1 << 20;
-
 /// The help text names the values already.
 template <typename Check> static Check quiet(Check check) {
   check.description("");
@@ -51,10 +46,10 @@ struct Texts {
   std::string kv;
   std::string lora = "auto";
   std::string adapter;
-  std::string optimization = "3";
+  std::string optimization;
   std::string from, to = "artifact";
   std::string remarks;
-  int64_t context = 0, sequences = 16, rows = 512;
+  int64_t context = 0, sequences = 0, rows = 0;
   std::vector<std::string> loops;
   bool emulation = false;
   bool version = false;
@@ -291,7 +286,8 @@ llvm::Error CommandLine::finishModel() {
     model.sequences = texts.sequences;
   if (given("--rows"))
     model.rows = texts.rows;
-  model.optimization = texts.optimization[0] - '0';
+  if (given("-O"))
+    model.optimization = texts.optimization[0] - '0';
   return llvm::Error::success();
 }
 

@@ -37,7 +37,6 @@
 #include "llvm/IR/LLVMContext.h"
 #include "llvm/IR/Module.h"
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/SourceMgr.h"
 
@@ -240,7 +239,7 @@ Error Compilation::lowerTo(Phase to, TimingScope &scope) {
   TimingScope nested = scope.nest(stringifyPhase(to));
   passes.enableTiming(nested);
   PipelineOptions how;
-  how.optimization = options.model.optimization;
+  how.optimization = getOptimization(*input.module);
   buildPhasePipeline(passes, to, how);
   if (failed(passes.run(*input.module)))
     return fail("phase '" + stringifyPhase(to) + "' failed");
@@ -298,7 +297,7 @@ Expected<cpu::Blob> Compilation::emitCode() {
   if (!code)
     return fail("module has no translation to LLVM IR");
   cpu::BlobOptions how;
-  how.optimization = options.model.optimization;
+  how.optimization = getOptimization(*input.module);
   how.saveTemps = options.output.tempsFolder;
   return cpu::emitBlob(*code, *machine, how);
 }

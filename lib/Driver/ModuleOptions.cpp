@@ -12,6 +12,7 @@
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinTypes.h"
+#include "llvm/ADT/StringSwitch.h"
 
 #include <algorithm>
 
@@ -22,6 +23,7 @@ using namespace rondo;
 static constexpr int64_t kDefaultContext = 4096;
 static constexpr int64_t kDefaultSequences = 16;
 static constexpr int64_t kDefaultRows = 512;
+static constexpr int64_t kDefaultOptimization = kMaxOptimization;
 
 //===----------------------------------------------------------------------===//
 // Phase
@@ -94,6 +96,9 @@ static void setOptions(ModuleOp module, const ModelOptions &options) {
           entry("arithmetic",
                 builder.getStringAttr(options.exact ? "exact" : "fast")),
           entry("weights", builder.getStringAttr(weights)),
+          entry("optimization",
+                builder.getI64IntegerAttr(
+                    options.optimization.value_or(kDefaultOptimization))),
           entry("trace", builder.getBoolAttr(options.tracePoints)),
           entry("weightless", builder.getBoolAttr(options.weightless)),
       }));
@@ -103,11 +108,12 @@ static void setOptions(ModuleOp module, const ModelOptions &options) {
 // Settings that are there already
 //===----------------------------------------------------------------------===//
 
+/// `option` is what stands in front of the value, as in "--rows=".
 static LogicalResult conflict(ModuleOp module, StringRef option,
                               const llvm::Twine &given,
                               const llvm::Twine &recorded) {
   return module.emitError("module was made with ")
-         << option << "=" << recorded << ", but the command line says " << given
+         << option << recorded << ", but the command line says " << given
          << "; leave the option out, or compile from the checkpoint";
 }
 
@@ -129,14 +135,13 @@ public:
   ConflictChecker(ModuleOp module, DictionaryAttr options)
       : module(module), options(options) {}
 
-  /// Checks an option with a value, if it was given.
-  void value(StringRef key, const std::optional<std::string> &given) {
-    Attribute recorded = options.get(key);
-    if (failed(result) || !given ||
-        (recorded && printValue(recorded) == *given))
-      return;
-    result = conflict(module, ("--" + key).str(), *given,
-                      recorded ? printValue(recorded) : "its default");
+  /// Checks an option with a value, if it was given. `option` is what stands in
+  /// front of the value.
+  void value(StringRef option, StringRef key,
+             const std::optional<std::string> &given) {
+    std::string recorded = printValue(options.get(key));
+    if (succeeded(result) && given && recorded != *given)
+      result = conflict(module, option, *given, recorded);
   }
   /// Checks a flag: given, it has to be on.
   void flag(StringRef name, StringRef key, Attribute on, bool given) {
@@ -160,20 +165,54 @@ static std::optional<std::string> toText(std::optional<int64_t> number) {
   return std::to_string(*number);
 }
 
+static bool isBetween(int64_t least, int64_t most, Attribute value) {
+  auto integer = dyn_cast<IntegerAttr>(value);
+  return integer && integer.getType().isSignlessInteger(64) &&
+         integer.getInt() >= least && integer.getInt() <= most;
+}
+
+/// Whether an option has a value that a command line can give: a dump may have
+/// been edited.
+static bool isValid(StringRef key, Attribute value) {
+  auto type = dyn_cast<TypeAttr>(value);
+  return llvm::StringSwitch<bool>(key)
+      .Case("context", isBetween(1, kMaxContext, value))
+      .Case("sequences", isBetween(1, kMaxSequences, value))
+      .Case("rows", isBetween(1, kMaxRows, value))
+      .Case("optimization", isBetween(0, kMaxOptimization, value))
+      .Case("kv", type && isa<Float32Type, BFloat16Type, Float16Type>(
+                              type.getValue()))
+      .Cases({"trace", "weightless"}, isa<BoolAttr>(value))
+      .Default(isa<StringAttr>(value));
+}
+
+/// Checks that all options are there and valid.
+static LogicalResult verifyOptions(ModuleOp module, DictionaryAttr recorded) {
+  for (StringRef key : {"context", "sequences", "rows", "kv", "arithmetic",
+                        "weights", "optimization", "trace", "weightless"}) {
+    Attribute value = recorded.get(key);
+    if (!value)
+      return module.emitError("'rondo.options' lacks '") << key << "'";
+    if (!isValid(key, value))
+      return module.emitError("'rondo.options' has no valid '")
+             << key << "', got " << value;
+  }
+  return success();
+}
+
 static LogicalResult checkOptions(ModuleOp module, DictionaryAttr recorded,
                                   const ModelOptions &options) {
+  if (failed(verifyOptions(module, recorded)))
+    return failure();
   Builder builder(module.getContext());
-  for (StringRef key : {"context", "sequences", "rows", "kv", "arithmetic",
-                        "trace", "weightless"})
-    if (!recorded.get(key))
-      return module.emitError("'rondo.options' lacks '") << key << "'";
   ConflictChecker checker(module, recorded);
-  checker.value("context", toText(options.context));
-  checker.value("sequences", toText(options.sequences));
-  checker.value("rows", toText(options.rows));
-  checker.value("kv", options.kv);
+  checker.value("--context=", "context", toText(options.context));
+  checker.value("--sequences=", "sequences", toText(options.sequences));
+  checker.value("--rows=", "rows", toText(options.rows));
+  checker.value("--kv=", "kv", options.kv);
+  checker.value("-O", "optimization", toText(options.optimization));
   if (options.weights)
-    checker.value("weights", options.weights->text);
+    checker.value("--weights=", "weights", options.weights->text);
   checker.flag("--exact", "arithmetic", builder.getStringAttr("exact"),
                options.exact);
   checker.flag("--trace-points", "trace", builder.getBoolAttr(true),
@@ -200,7 +239,7 @@ static LogicalResult applyTarget(ModuleOp module, const ModelOptions &options) {
     return module.emitError(toString(machine.takeError()));
   if (options.machine &&
       cpu::getTargetAttr(module.getContext(), *options.machine) != recorded)
-    return conflict(module, "--target", "cpu:" + options.machine->cpu,
+    return conflict(module, "--target=", "cpu:" + options.machine->cpu,
                     "cpu:" + machine->cpu);
   return success();
 }
@@ -225,4 +264,9 @@ bool rondo::isWeightless(ModuleOp module, const ModelOptions &options) {
   auto recorded = module->getAttrOfType<DictionaryAttr>(kOptionsAttr);
   auto flag = recorded ? recorded.getAs<BoolAttr>("weightless") : nullptr;
   return flag ? flag.getValue() : options.weightless;
+}
+
+int rondo::getOptimization(ModuleOp module) {
+  auto options = module->getAttrOfType<DictionaryAttr>(kOptionsAttr);
+  return static_cast<int>(options.getAs<IntegerAttr>("optimization").getInt());
 }

@@ -30,6 +30,9 @@ mlir::LogicalResult applyModuleOptions(mlir::ModuleOp module, Phase phase,
 /// Whether the module is compiled without weights.
 bool isWeightless(mlir::ModuleOp module, const ModelOptions &options);
 
+/// The level of `-O`, 0 to 3, of a module that has its settings.
+int getOptimization(mlir::ModuleOp module);
+
 } // namespace rondo
 
 #endif // RONDO_LIB_DRIVER_MODULEOPTIONS_H

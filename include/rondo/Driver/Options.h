@@ -23,6 +23,14 @@
 
 namespace rondo {
 
+/// Bounds of sizes; the runtime refuses bundles beyond them.
+inline constexpr int64_t kMaxContext = 1 << 24;
+inline constexpr int64_t kMaxSequences = 1 << 16;
+inline constexpr int64_t kMaxRows = 1 << 20;
+
+/// Highest level of `-O`.
+inline constexpr int64_t kMaxOptimization = 3;
+
 /// `--weights`: storage of matrices. An empty type keeps the checkpoint's.
 struct WeightTypes {
   std::optional<StorageType> matrices;
@@ -55,10 +63,11 @@ struct ModelOptions {
   /// "f32", "bf16" or "f16".
   std::optional<std::string> kv;
   std::optional<int64_t> context, sequences, rows;
+  /// The level of `-O`.
+  std::optional<int64_t> optimization;
   bool exact = false;
   bool tracePoints = false;
   bool weightless = false;
-  int optimization = 3;
 };
 
 /// What is written, and what is told on the way.
