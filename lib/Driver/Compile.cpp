@@ -14,6 +14,7 @@
 #include "Check.h"
 #include "Diagnostics.h"
 #include "ModuleOptions.h"
+#include "ModuleText.h"
 #include "Summary.h"
 #include "rondo/Bundle/Bundle.h"
 #include "rondo/Bundle/OutputFile.h"
@@ -72,7 +73,8 @@ public:
   int run();
 
 private:
-  Error prepareOutputs();
+  Error checkOutputs();
+  Error makeFolders();
   Error readInput();
   Error readModule();
   Error applySettings();
@@ -87,6 +89,8 @@ private:
   bool writesArtifact() const {
     return options.output.phase == Phase::Artifact && !options.output.check;
   }
+
+  std::string getMapPath() const { return options.output.path + ".map"; }
 
   /// The error of a step that has printed its diagnostics, or has not.
   Error fail(const llvm::Twine &message) {
@@ -121,26 +125,26 @@ char Compilation::Reported::ID = 0;
 // Input
 //===----------------------------------------------------------------------===//
 
-/// Makes the folders and asks for permissions before anything takes long.
-Error Compilation::prepareOutputs() {
+/// Asks for permissions before anything takes long.
+Error Compilation::checkOutputs() {
+  const OutputOptions &output = options.output;
+  if (output.check || output.path == "-")
+    return Error::success();
+  if (Error error = checkWritable(output.path))
+    return error;
+  return writesArtifact() && output.perfMap ? checkWritable(getMapPath())
+                                            : Error::success();
+}
+
+/// Not before the input is read: what is refused leaves no folder behind.
+Error Compilation::makeFolders() {
   const OutputOptions &output = options.output;
   for (const std::string &folder : {output.dumpFolder, output.tempsFolder})
     if (!folder.empty())
       if (std::error_code code = llvm::sys::fs::create_directories(folder))
         return makeError("cannot make folder '" + folder +
-                         "': " + code.message());
-  if (output.check || output.path == "-")
-    return Error::success();
-  return checkWritable(output.path);
-}
-
-/// Text of a file, or of standard input for `-`.
-static Expected<std::unique_ptr<llvm::MemoryBuffer>> openText(StringRef path) {
-  auto buffer = llvm::MemoryBuffer::getFileOrSTDIN(path, /*IsText=*/true);
-  if (buffer)
-    return std::move(*buffer);
-  return makeError("cannot read '" + path +
-                   "': " + buffer.getError().message());
+                         "': " + code.message() + "; give another folder");
+  return Error::success();
 }
 
 Error Compilation::readModule() {
@@ -149,7 +153,7 @@ Error Compilation::readModule() {
     return makeError("--loop and --kv-policy change the import of a "
                      "checkpoint; '" +
                      from.path + "' is a module that has its schedule");
-  auto text = openText(from.path);
+  auto text = openModuleText(from.path);
   if (!text)
     return text.takeError();
   llvm::SourceMgr sources;
@@ -157,6 +161,9 @@ Error Compilation::readModule() {
   auto module = parseSourceFile<ModuleOp>(sources, ParserConfig(&context));
   if (!module)
     return fail("cannot parse '" + from.path + "'");
+  if (module->getBody()->empty())
+    return makeError("'" + from.path +
+                     "' holds no model; give a module that --compile-to wrote");
   FailureOr<Phase> said = settlePhase(*module, from.phase);
   if (failed(said))
     return fail("cannot tell the phase of '" + from.path + "'");
@@ -326,8 +333,7 @@ Error Compilation::writeArtifact() {
     return printer.hasErrors() ? (consumeError(sizes.takeError()), fail(""))
                                : sizes.takeError();
   if (options.output.perfMap)
-    if (Error error =
-            writeFile(options.output.path + ".map", cpu::formatPerfMap(*blob)))
+    if (Error error = writeFile(getMapPath(), cpu::formatPerfMap(*blob)))
       return error;
   FailureOr<Plan> plan = getPlan(*input.module);
   std::chrono::duration<double> taken =
@@ -339,7 +345,7 @@ Error Compilation::writeArtifact() {
 
 int Compilation::run() {
   auto steps = [&]() -> Error {
-    if (Error error = prepareOutputs())
+    if (Error error = checkOutputs())
       return error;
     if (Error error = readInput())
       return error;
@@ -348,6 +354,8 @@ int Compilation::run() {
     if (options.output.check)
       return failed(writeCheck(input, llvm::outs())) ? fail("check failed")
                                                      : Error::success();
+    if (Error error = makeFolders())
+      return error;
     if (Error error = lower())
       return error;
     return writesArtifact() ? writeArtifact() : writeText();

@@ -76,21 +76,23 @@ static bool hasTensor(Operation *op) {
 }
 
 LogicalResult rondo::verifyPhase(ModuleOp module, Phase phase) {
-  WalkResult result = module.walk<WalkOrder::PreOrder>([&](Operation *op) -> WalkResult {
-    std::optional<Phase> removedAt = getRemovingPhase(op);
-    if (removedAt && phase >= *removedAt)
-      return op->emitOpError("is still here at phase ")
-             << stringifyPhase(phase) << "; phase "
-             << stringifyPhase(*removedAt) << " was to remove it";
-    if (phase < Phase::Step && isa<rt::RondoRTDialect>(op->getDialect()))
-      return op->emitOpError("is not known before phase step");
-    if (phase >= Phase::Buffers && hasTensor(op))
-      return op->emitOpError("has tensors at phase ")
-             << stringifyPhase(phase) << "; phase buffers was to replace them";
-    if (phase == Phase::Target && !isTargetOp(op))
-      return op->emitOpError("is not target code");
-    return WalkResult::advance();
-  });
+  WalkResult result =
+      module.walk<WalkOrder::PreOrder>([&](Operation *op) -> WalkResult {
+        std::optional<Phase> removedAt = getRemovingPhase(op);
+        if (removedAt && phase >= *removedAt)
+          return op->emitOpError("is still here at phase ")
+                 << stringifyPhase(phase) << "; phase "
+                 << stringifyPhase(*removedAt) << " was to remove it";
+        if (phase < Phase::Step && isa<rt::RondoRTDialect>(op->getDialect()))
+          return op->emitOpError("is not known before phase step");
+        if (phase >= Phase::Buffers && hasTensor(op))
+          return op->emitOpError("has tensors at phase ")
+                 << stringifyPhase(phase)
+                 << "; phase buffers was to replace them";
+        if (phase == Phase::Target && !isTargetOp(op))
+          return op->emitOpError("is not target code");
+        return WalkResult::advance();
+      });
   return failure(result.wasInterrupted());
 }
 

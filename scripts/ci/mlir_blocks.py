@@ -34,8 +34,13 @@ def main():
     for path in arguments.files:
         for line, text in blocks(path):
             count += 1
-            result = subprocess.run([arguments.rondo_opt, "-verify-roundtrip", "-o", "/dev/null"],
-                                    input=text, text=True, capture_output=True, check=False)
+            result = subprocess.run(
+                [arguments.rondo_opt, "-verify-roundtrip", "-o", "/dev/null"],
+                input=text,
+                text=True,
+                capture_output=True,
+                check=False,
+            )
             if result.returncode != 0:
                 failures += 1
                 print(f"{path}:{line}: the block does not parse\n{result.stderr}", file=sys.stderr)

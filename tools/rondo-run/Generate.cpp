@@ -269,8 +269,21 @@ Session rondo_run::createSession(rondo_rt_model *model,
   return Session(session);
 }
 
+/// One that can never be drawn is a typing error.
+static void checkStopTokens(const GenerateOptions &options,
+                            uint32_t vocabulary) {
+  if (!options.stopTokens)
+    return;
+  for (uint32_t token : *options.stopTokens)
+    if (token >= vocabulary)
+      throw InputFailure("--stop: token " + std::to_string(token) +
+                         " is outside the vocabulary of " +
+                         std::to_string(vocabulary) + "; leave it out");
+}
+
 void rondo_run::generate(rondo_rt_model *model, const Options &options) {
   const rondo_rt_model_info &info = *rondo_rt_model_get_info(model);
+  checkStopTokens(options.generate, info.vocabulary);
   std::vector<Prompt> prompts = readPrompts(options.input, info.vocabulary);
   Session session = createSession(model, options);
   RowWriter writer(model, session.get(), options.output, prompts);

@@ -39,7 +39,8 @@ std::string rondo_run::readFile(const std::string &path) {
   std::ifstream file(path, std::ios::binary);
   std::ostringstream text;
   if (!file || !(text << file.rdbuf()))
-    throw InputFailure("cannot read '" + path + "': " + std::strerror(errno));
+    throw InputFailure("cannot read '" + path + "': " + std::strerror(errno) +
+                       "; give a readable file");
   return text.str();
 }
 
@@ -58,14 +59,22 @@ static void checkKeys(const Json &json, const std::string &path) {
   }
 }
 
+/// What stands in place of a token. Containers are only named: their text may
+/// be long, and nested too deeply to be written.
+static std::string describe(const Json &json) {
+  return json.is_structured() ? "an " + std::string(json.type_name())
+                              : json.dump();
+}
+
 static Prompt readSequence(const Json &json, const std::string &where) {
   if (!json.is_array())
-    throw InputFailure(where + " must be an array of token ids");
+    throw InputFailure(where + " must be an array of token ids, got " +
+                       describe(json));
   Prompt prompt;
   for (const Json &token : json) {
     if (!token.is_number_unsigned() || token.get<uint64_t>() >= RONDO_RT_NONE)
       throw InputFailure(where + "[" + std::to_string(prompt.size()) +
-                         "] must be a token id, got " + token.dump());
+                         "] must be a token id, got " + describe(token));
     prompt.push_back(token.get<uint32_t>());
   }
   return prompt;
@@ -109,7 +118,8 @@ std::vector<Prompt> rondo_run::readPrompts(const InputOptions &options,
         throw InputFailure(where + ": token " + std::to_string(prompts[s][i]) +
                            " at position " + std::to_string(i) +
                            " is outside the vocabulary of " +
-                           std::to_string(vocabulary));
+                           std::to_string(vocabulary) +
+                           "; use the tokenizer of this bundle's model");
   }
   return prompts;
 }

@@ -212,6 +212,10 @@ static void finish(Options &options, const RawOptions &raw, bool stopGiven) {
     throw UsageFailure("--temperature: must be finite and not negative");
   if (!(generate.topP > 0 && generate.topP <= 1))
     throw UsageFailure("--top-p: must be above 0 and at most 1");
+  if (!options.output.logitsFile.empty() &&
+      options.output.logitsFile == options.output.traceFile)
+    throw UsageFailure("--trace: '" + options.output.traceFile +
+                       "' is the file of --logits; give another");
   bool works = options.bench || options.verify || !options.describe.empty();
   bool hasTokens =
       !options.input.tokens.empty() || !options.input.tokensFile.empty();

@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 using namespace rondo_run;
@@ -18,8 +19,22 @@ using namespace rondo_run;
 /// Readers like the data aligned; the header is padded with spaces to this.
 static constexpr uint64_t kDataAlignment = 64;
 
+[[noreturn]] static void fail(const std::string &path,
+                              const std::string &reason) {
+  throw InputFailure("cannot write '" + path + "': " + reason +
+                     "; give another file");
+}
+
 [[noreturn]] static void fail(const std::string &path) {
-  throw InputFailure("cannot write '" + path + "': " + std::strerror(errno));
+  fail(path, std::strerror(errno));
+}
+
+/// Publishing would replace a device such as /dev/null by a file.
+static void refuseSpecial(const std::string &path) {
+  struct stat facts;
+  if (stat(path.c_str(), &facts) == 0 && !S_ISREG(facts.st_mode))
+    fail(path, S_ISDIR(facts.st_mode) ? "it is a folder"
+                                      : "it is not a regular file");
 }
 
 TensorFile::~TensorFile() {
@@ -50,6 +65,7 @@ std::string TensorFile::headerText() const {
 }
 
 void TensorFile::open() {
+  refuseSpecial(path_);
   std::string temporary = path_ + ".partial." + std::to_string(getpid());
   file_ =
       ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);

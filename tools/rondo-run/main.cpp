@@ -9,7 +9,9 @@
 #include "Describe.h"
 #include "Generate.h"
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 
 using namespace rondo_run;
@@ -64,7 +66,10 @@ int main(int argc, char **argv) {
       run(*options);
     if (std::fflush(stdout) == 0)
       return 0;
-    std::fprintf(stderr, "rondo-run: error: cannot write standard output\n");
+    std::fprintf(stderr,
+                 "rondo-run: error: cannot write standard output: %s; redirect "
+                 "it elsewhere\n",
+                 std::strerror(errno));
     return 1;
   } catch (const UsageFailure &failure) {
     std::fprintf(stderr, "rondo-run: error: %s\n", failure.what());

@@ -150,8 +150,7 @@ static LogicalResult verifyArithmetic(LinearOp op, FlatSymbolRefAttr name,
                                       SymbolTableCollection &symbols) {
   if (!op.getArithmetic() || *op.getArithmetic() == Arithmetic::Exact)
     return success();
-  Type storage =
-      lookupParam(op, "weight", name, symbols).getStoredType();
+  Type storage = lookupParam(op, "weight", name, symbols).getStoredType();
   if (*op.getArithmetic() == Arithmetic::BF16Dot ? storage.isBF16()
                                                  : isBlockQuantized(storage))
     return success();

@@ -41,8 +41,8 @@ LogicalResult rondo::selectArithmetic(LinearOp linear, bool fast,
   std::optional<Arithmetic> mode;
   for (auto weight : linear.getWeights().getAsRange<FlatSymbolRefAttr>()) {
     auto param = symbols.lookupNearestSymbolFrom<ParamOp>(linear, weight);
-    Arithmetic own = fast ? getFastest(param.getStoredType())
-                          : Arithmetic::Exact;
+    Arithmetic own =
+        fast ? getFastest(param.getStoredType()) : Arithmetic::Exact;
     if (mode && *mode != own)
       return linear.emitOpError(
                  "expected weights of one arithmetic mode, got '")

@@ -1,5 +1,5 @@
 //===- RondoRTStageOps.cpp - stages and what is inside them ---------------*-
-//C++ -* -===//
+// C++ -* -===//
 //
 // Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
