@@ -76,6 +76,7 @@ static WeightTensor describe(rt::RopeTableOp op) {
 static void addLayers(WeightTensor entry, std::vector<WeightTensor> &tensors) {
   int64_t layers = entry.layers;
   if (layers == 1 || entry.layerStride == entry.bytes) {
+    entry.layerStride = entry.bytes;
     entry.bytes *= layers;
     tensors.push_back(std::move(entry));
     return;

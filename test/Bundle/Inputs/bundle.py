@@ -43,6 +43,7 @@ def make_case() -> Case:
     case.packed(["bf16"], "bf16", 64, [Layout("flat", 70)])
     case.packed(["bf16"] * 2, "q8_0", 64, [Layout("flat", 64)] * 2, layers=2, gap=64)
     case.vector("f32", Layout("flat", 64), 2)
+    case.packed(["f32"], "f32", 64, [Layout("flat", 32)], gap=64)
     return case
 
 
@@ -111,6 +112,10 @@ def check_manifest(manifest: dict) -> None:
     assert manifest["kv"]["type"] == "f32" and manifest["kv"]["policy"] == "per-depth"
     for entry in manifest["packing"]:
         assert entry["layers"] in (1, 2) and entry["offset"] % 64 == 0
+        assert entry["bytes"] == entry["layers"] * entry["layer_stride"]
+    names = [entry["name"] for entry in manifest["packing"]]
+    assert names == [tensor["name"] for tensor in manifest["tensors"] if tensor["name"].startswith("weight.")]
+    assert sum(name.endswith((".0", ".1")) for name in names) == 2
 
 
 def main() -> int:
