@@ -41,10 +41,9 @@ from rondo.reference import Decoder, Generated, Loop, greedy, load_model  # noqa
 from rondo.text import ChatTemplate, tokenizer_from_bytes  # noqa: E402
 
 NEW_TOKENS = 64
-NEAR_TIE = 1e-3  # distance of the two best logits of the reference, which reach about 30
-LOGITS_TOLERANCE = 2e-3  # absolute; both sides round in f32, in different orders, through 30 layers
+NEAR_TIE = 1e-3  # distance of the two best logits of the reference, which reach about 40
+LOGITS_TOLERANCE = 1e-3  # absolute; both sides round in f32, in different orders, through 30 or 50 layers
 LOOP = "10:19:3"
-LOOP_TOLERANCE = 5e-3  # absolute; 50 layers, of states that the model was not trained for
 LENGTHS = [1, 63, 64, 65, 511, 512, 513, 1500]  # KV pages have 128 positions, a step at most 512 rows
 SHORT = 65  # longest prompt that is also fed in very small chunks
 STORAGE = [["keep"], ["keep", "--exact"], ["q8_0"], ["q4_0"], ["bf16"], ["f16"], ["f32"]]
@@ -390,8 +389,8 @@ def check_loop(place: Workplace) -> Iterator[Row]:
     bundle = place.compile("loop", "--exact", f"--loop={LOOP}")
     reference = load_model(place.model, loops=[Loop.parse(LOOP)])
     found = compare_logits(place, bundle, reference, [PROMPTS[-1].ids, long_text(600)])
-    yield Row(f"`--loop={LOOP} --exact`: logits of 2 prompts are the reference's, within {LOOP_TOLERANCE:g}",
-              figure_of(found), found.largest <= LOOP_TOLERANCE)  # fmt: skip
+    yield Row(f"`--loop={LOOP} --exact`: logits of 2 prompts are the reference's, within {LOGITS_TOLERANCE:g}",
+              figure_of(found), found.largest <= LOGITS_TOLERANCE)  # fmt: skip
     bundle.unlink()
 
 
