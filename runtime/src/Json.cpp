@@ -12,6 +12,14 @@ using namespace rondo_rt;
 /// Deepest nesting a bundle's JSON may have; the manifest needs four levels.
 static constexpr int kMaxDepth = 16;
 
+/// Without the parser's name, and without what it read: that may be long, and
+/// no text at all.
+static std::string describe(const Json::exception &exception) {
+  std::string text = exception.what();
+  text.erase(0, text.find("] ") + 2);
+  return text.substr(0, text.find(';'));
+}
+
 Error rondo_rt::parseJson(std::string_view text, const char *what,
                           Json &value) {
   std::vector<std::set<std::string>> scopes;
@@ -33,7 +41,7 @@ Error rondo_rt::parseJson(std::string_view text, const char *what,
     value = Json::parse(text.begin(), text.end(), callback);
   } catch (const Json::exception &exception) {
     return makeError(RONDO_RT_STATUS_INVALID_BUNDLE, "%s is not valid JSON: %s",
-                     what, exception.what());
+                     what, describe(exception).c_str());
   }
   if (!fault.empty())
     return makeError(RONDO_RT_STATUS_INVALID_BUNDLE, "%s is malformed: %s",

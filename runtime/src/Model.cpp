@@ -32,6 +32,13 @@ static bool isWeight(const TensorEntry &tensor) {
   return tensor.name.compare(0, sizeof(kWeightPrefix) - 1, kWeightPrefix) == 0;
 }
 
+/// What to do about an error that does not say so itself.
+static const char *wayOut(const rondo_rt_status &error) {
+  bool damaged = error.code == RONDO_RT_STATUS_INVALID_BUNDLE;
+  bool said = error.message.find("; ") != std::string::npos;
+  return damaged && !said ? "; copy or compile the bundle again" : "";
+}
+
 Error Model::load(const char *path, const rondo_rt_model_options &options,
                   std::unique_ptr<Model> &model) {
   File file{open(path, O_RDONLY | O_CLOEXEC)};
@@ -46,14 +53,16 @@ Error Model::load(const char *path, const rondo_rt_model_options &options,
                      path);
   if (facts.st_size == 0)
     return makeError(RONDO_RT_STATUS_INVALID_BUNDLE,
-                     "cannot load '%s': the file is empty", path);
+                     "cannot load '%s': the file is empty; copy or compile "
+                     "the bundle again",
+                     path);
   auto fresh = std::make_unique<Model>();
   Error error = Mapping::mapFile(file.descriptor, facts.st_size, fresh->file_);
   if (!error)
     error = fresh->check(file.descriptor, options);
   if (error)
-    return makeError(error->code, "cannot load '%s': %s", path,
-                     error->message.c_str());
+    return makeError(error->code, "cannot load '%s': %s%s", path,
+                     error->message.c_str(), wayOut(*error));
   model = std::move(fresh);
   return nullptr;
 }

@@ -17,6 +17,33 @@ static rondo_rt_status outOfMemoryStatus = {
     RONDO_RT_STATUS_OUT_OF_MEMORY,
     "out of memory; use a smaller model, context or batch"};
 
+/// Bytes of the UTF-8 character at `at`; 0 if there is none.
+static size_t characterBytes(const std::string &text, size_t at) {
+  unsigned char lead = text[at];
+  size_t bytes = lead < 0x80   ? 1
+                 : lead < 0xc2 ? 0
+                 : lead < 0xe0 ? 2
+                 : lead < 0xf0 ? 3
+                 : lead < 0xf5 ? 4
+                               : 0;
+  for (size_t i = 1; i < bytes; ++i)
+    if (at + i >= text.size() || (text[at + i] & 0xc0) != 0x80)
+      return 0;
+  return bytes;
+}
+
+/// A message may quote a damaged file: what is no text, or would steer a
+/// terminal, becomes a question mark.
+static void makePrintable(std::string &text) {
+  for (size_t at = 0; at < text.size();) {
+    size_t bytes = characterBytes(text, at);
+    unsigned char lead = text[at];
+    if (bytes == 0 || lead < ' ' || lead == 0x7f)
+      text[at] = '?';
+    at += bytes ? bytes : 1;
+  }
+}
+
 Error rondo_rt::makeError(rondo_rt_status_code code, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
@@ -27,6 +54,7 @@ Error rondo_rt::makeError(rondo_rt_status_code code, const char *format, ...) {
   std::string message(length > 0 ? length : 0, '\0');
   std::vsnprintf(message.data(), message.size() + 1, format, again);
   va_end(again);
+  makePrintable(message);
   return Error(new rondo_rt_status{code, std::move(message)});
 }
 
