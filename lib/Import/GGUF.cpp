@@ -238,9 +238,9 @@ public:
     if (cursor.hasFailed())
       return fail("is truncated in its header");
     if (version != 2 && version != 3)
-      return fail("has version " + Twine(version) +
-                  ((version & 0xffff) == 0 ? " (big-endian?)" : "") +
-                  "; versions 2 and 3, little-endian, can be read");
+      return importError(quoted(path) + " has version " + Twine(version) +
+                         ((version & 0xffff) == 0 ? " (big-endian?)" : "") +
+                         "; versions 2 and 3, little-endian, can be read");
     for (uint64_t i = 0; i < valueCount; ++i)
       if (Error error = readEntry())
         return error;
@@ -254,7 +254,8 @@ public:
 
 private:
   Error fail(const Twine &message) const {
-    return importError(quoted(path) + " " + message);
+    return importError(quoted(path) + " " + message +
+                       "; download or convert it again");
   }
 
   Error readEntry() {

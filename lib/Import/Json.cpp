@@ -97,7 +97,8 @@ Expected<json::Value> rondo::parseJson(StringRef text, StringRef file) {
   Expected<json::Value> value = json::parse(text);
   if (!value)
     return importError(quoted(file) +
-                       " is not valid JSON: " + toString(value.takeError()));
+                       " is not valid JSON: " + toString(value.takeError()) +
+                       "; download or write it again");
   return value;
 }
 

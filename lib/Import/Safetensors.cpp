@@ -67,7 +67,8 @@ public:
 
 private:
   Error fail(const Twine &message) const {
-    return importError(quoted(path) + " " + message);
+    return importError(quoted(path) + " " + message +
+                       "; download or convert it again");
   }
   Error failTensor(StringRef key, const Twine &message) const {
     return fail("has a malformed tensor " + quoted(key) + ": " + message);

@@ -125,5 +125,6 @@ Error TensorTable::finish() {
                   [&](StringRef key) { os << quoted(key); });
   if (left.size() > kMaxNamed)
     os << ", ...";
+  os << "; correct the configuration or remove what does not belong";
   return importError(text);
 }
