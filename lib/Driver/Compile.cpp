@@ -187,7 +187,8 @@ Error Compilation::readModule() {
 Error Compilation::readInput() {
   const InputOptions &from = options.input;
   if (from.path != "-" && !llvm::sys::fs::exists(from.path))
-    return makeError("there is no file or folder '" + from.path + "'");
+    return makeError("there is no file or folder '" + from.path +
+                     "'; give a model folder, a .gguf file or a module");
   if (from.path == "-" || !isCheckpointPath(from.path))
     return readModule();
   if (from.phase.value_or(Phase::Input) != Phase::Input)

@@ -77,6 +77,10 @@ rondo::openModuleText(StringRef path) {
     return makeError("'" + path +
                      "' is MLIR bytecode; give a module as text, as "
                      "--compile-to writes it");
+  if (text.ltrim().starts_with("{"))
+    return makeError("'" + path +
+                     "' is JSON; give the folder that holds config.json and "
+                     "the weights, a .gguf file or a module");
   size_t deep = findDeepNesting(text);
   if (deep != StringRef::npos)
     return makeError("'" + path + "' nests deeper than " +
