@@ -80,12 +80,20 @@ static Prompt readSequence(const Json &json, const std::string &where) {
   return prompt;
 }
 
+/// Without the parser's name, and without what it read: that may be long, and
+/// no text at all.
+static std::string describe(const Json::exception &error) {
+  std::string text = error.what();
+  text.erase(0, text.find("] ") + 2);
+  return text.substr(0, text.find(';'));
+}
+
 static std::vector<Prompt> readTokensFile(const std::string &path) {
   Json json;
   try {
     json = Json::parse(readFile(path));
   } catch (const Json::exception &error) {
-    throw InputFailure("'" + path + "' is not valid JSON: " + error.what());
+    throw InputFailure("'" + path + "' is not valid JSON: " + describe(error));
   }
   if (!json.is_object() || !json.contains("sequences") ||
       !json["sequences"].is_array() || json["sequences"].empty())

@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <limits>
 #include <sstream>
 
 using namespace rondo_run;
@@ -92,6 +93,20 @@ struct RawOptions {
 };
 } // namespace
 
+/// CLI11's own checks of a sign write out the largest double in their message,
+/// and it reads a negative number as a large unsigned one.
+template <typename Number>
+static CLI::Validator atLeast(Number least, const char *name) {
+  CLI::Validator range =
+      CLI::Range(least, std::numeric_limits<Number>::max(), name);
+  return CLI::Validator(
+      [range](std::string &text) {
+        return text.rfind('-', 0) == 0 ? "Value " + text + " is negative"
+                                       : range(text);
+      },
+      name);
+}
+
 static void addInput(CLI::App &app, Options &options, RawOptions &raw) {
   CLI::Option *tokens = app.add_option("--tokens", raw.tokens,
                                        "token ids of one sequence: 1,2,3");
@@ -122,7 +137,7 @@ static void addGenerate(CLI::App &app, Options &options, RawOptions &raw) {
       app.add_option("--seed", generate.seed,
                      "seed of the draws, and of a weightless bundle's weights "
                      "(default 0)")
-          ->check(CLI::NonNegativeNumber),
+          ->check(atLeast<uint64_t>(0, "NONNEGATIVE")),
       app.add_option("--stop", raw.stop,
                      "token ids that end a sequence; default the checkpoint's, "
                      "--stop= for none")};
@@ -135,20 +150,20 @@ static void addExecute(CLI::App &app, Options &options, RawOptions &raw) {
   CLI::Option *added[] = {
       app.add_option("--chunk", execute.chunk,
                      "most prompt tokens of a sequence in one step")
-          ->check(CLI::PositiveNumber),
+          ->check(atLeast<uint32_t>(1, "POSITIVE")),
       app.add_option("--batch", raw.batch,
                      "one|all: sequences one by one, or all "
                      "in one batch (default)")
           ->check(CLI::IsMember({"one", "all"})),
       app.add_option("--threads", execute.threads,
                      "default: the physical cores that may be used")
-          ->check(CLI::PositiveNumber),
+          ->check(atLeast<uint32_t>(1, "POSITIVE")),
       app.add_flag("--oversubscribe", execute.oversubscribe,
                    "allow more threads than cores, for tests"),
       app.add_option("--device", execute.device, "cpu|cuda[:N]|emulated"),
       app.add_option("--depth", execute.depth,
                      "fixed number of visits, for models without a router")
-          ->check(CLI::PositiveNumber),
+          ->check(atLeast<uint32_t>(1, "POSITIVE")),
       app.add_option("--exit", execute.exitRule,
                      "NAME:VALUE, an exit rule and its threshold"),
       app.add_option("--after-exit", execute.afterExit,

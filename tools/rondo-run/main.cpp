@@ -60,17 +60,22 @@ static void run(const Options &options) {
     generate(model.get(), options);
 }
 
+/// A full disk shows at any write or at the last one.
+static int finishOutput() {
+  if (std::fflush(stdout) == 0 && !std::ferror(stdout))
+    return 0;
+  std::fprintf(stderr,
+               "rondo-run: error: cannot write standard output: %s; redirect "
+               "it elsewhere\n",
+               std::strerror(errno ? errno : EIO));
+  return 1;
+}
+
 int main(int argc, char **argv) {
   try {
     if (std::optional<Options> options = parseCommandLine(argc, argv))
       run(*options);
-    if (std::fflush(stdout) == 0)
-      return 0;
-    std::fprintf(stderr,
-                 "rondo-run: error: cannot write standard output: %s; redirect "
-                 "it elsewhere\n",
-                 std::strerror(errno));
-    return 1;
+    return finishOutput();
   } catch (const UsageFailure &failure) {
     std::fprintf(stderr, "rondo-run: error: %s\n", failure.what());
     return 2;
