@@ -15,6 +15,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from rondo.reference import CheckpointError, Loop, greedy, load_model, nanbeige
+from rondo.reference.checkpoint import Checkpoint
 from rondo.reference.layers import Rope
 from rondo.reference.schedule import EndVisit, Norm, Run, looped
 
@@ -335,3 +336,24 @@ def test_stop_tokens_of_the_checkpoint(llama_case: Path, tmp_path: Path) -> None
     assert load_model(folder).stop_tokens == (2,)
     (folder / "generation_config.json").write_text('{"eos_token_id": [7, 8]}')
     assert load_model(folder).stop_tokens == (7, 8)
+
+
+# Tests that a linear with a low-rank delta is the linear of the summed weight, and that only named linears have one.
+def test_low_rank_delta() -> None:
+    generator = np.random.default_rng(4)
+    tensors = {"l.weight": (5, 7), "l.bias": (5,), "l.lora_A.weight": (2, 7), "l.lora_B.weight": (5, 2)}
+    values = {name: generator.normal(size=size) for name, size in tensors.items()}
+    readers = {name: lambda value=value: value for name, value in values.items()}
+    kind, x = np.dtype(np.float64), generator.normal(size=(3, 7))
+    checkpoint = Checkpoint("tiny", {}, readers, {"l": 0.5})
+    summed = values["l.weight"] + 0.5 * values["l.lora_B.weight"] @ values["l.lora_A.weight"]
+    want = x @ summed.T + values["l.bias"]
+    np.testing.assert_allclose(checkpoint.linear("l", 5, 7, kind, biased=True)(x), want, rtol=0, atol=1e-14)
+    checkpoint.finish()
+    plain = Checkpoint("tiny", {}, readers)
+    assert np.array_equal(plain.linear("l", 5, 7, kind)(x), x @ values["l.weight"].T)
+    with pytest.raises(CheckpointError, match=r"'l.bias' and 2 more has no place"):
+        plain.finish()
+    del readers["l.lora_B.weight"]
+    with pytest.raises(CheckpointError, match=r"'l.lora_B.weight' is missing"):
+        Checkpoint("tiny", {}, readers, {"l": 0.5}).linear("l", 5, 7, kind)

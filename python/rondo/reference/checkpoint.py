@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from rondo.reference.errors import CheckpointError
-from rondo.reference.layers import Array
+from rondo.reference.layers import Array, Linear, LowRank
 
 # Bytes of the length field in front of a safetensors header, and the most that such a header may have
 # (github.com/huggingface/safetensors, "Format").
@@ -29,12 +29,23 @@ _IGNORED_SUFFIXES = ("rotary_emb.inv_freq",)
 
 
 class Checkpoint:
-    """Configuration and weights; remembers which weights were taken, so that none is dropped unnoticed."""
+    """Configuration and weights; remembers which weights were taken, so that none is dropped unnoticed.
 
-    def __init__(self, name: str, config: Mapping[str, Any], readers: Mapping[str, Callable[[], Array]]) -> None:
+    `scales` names the linears that have a low-rank delta, `<linear>.lora_A.weight` and `<linear>.lora_B.weight`, and
+    says what its product is multiplied by.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: Mapping[str, Any],
+        readers: Mapping[str, Callable[[], Array]],
+        scales: Mapping[str, float] | None = None,
+    ) -> None:
         self.name = name
         self.config = dict(config)
         self._readers = dict(readers)
+        self._scales = dict(scales or {})
         self._taken: set[str] = set()
 
     def __contains__(self, tensor: str) -> bool:
@@ -49,6 +60,21 @@ class Checkpoint:
             raise CheckpointError(f"{self.name}: '{tensor}' has shape {list(value.shape)}, expected {list(shape)}")
         self._taken.add(tensor)
         return np.ascontiguousarray(value, dtype=dtype)
+
+    def linear(self, name: str, outputs: int, inputs: int, dtype: np.dtype, biased: bool = False) -> Linear:
+        """The linear [outputs, inputs] of this name, with its bias if `biased`, and with its delta if it has one."""
+        weight = self.take(f"{name}.weight", (outputs, inputs), dtype)
+        bias = self.take(f"{name}.bias", (outputs,), dtype) if biased else None
+        return Linear(weight, bias, self._delta(name, outputs, inputs, dtype))
+
+    def _delta(self, name: str, outputs: int, inputs: int, dtype: np.dtype) -> LowRank | None:
+        if name not in self._scales:
+            return None
+        first = self._readers.get(f"{name}.lora_A.weight")
+        rank = first().shape[0] if first else 0
+        a = self.take(f"{name}.lora_A.weight", (rank, inputs), dtype)
+        b = self.take(f"{name}.lora_B.weight", (outputs, rank), dtype)
+        return LowRank(a, b, self._scales[name])
 
     def finish(self) -> None:
         """Raise CheckpointError if a weight was never taken."""

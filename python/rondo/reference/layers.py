@@ -18,15 +18,31 @@ Array = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
+class LowRank:
+    """A delta of a weight as a product of two thin matrices: scale * b @ a. Source: arXiv 2106.09685, section 4.1."""
+
+    a: Array  # [rank, in]
+    b: Array  # [out, rank]
+    scale: float
+
+    def __call__(self, x: Array) -> Array:
+        """x [N, in] -> [N, out]."""
+        return x.dtype.type(self.scale) * ((x @ self.a.T) @ self.b.T)
+
+
+@dataclass(frozen=True)
 class Linear:
-    """Weight [out, in] and optional bias [out], as PyTorch's `nn.Linear` stores them."""
+    """Weight [out, in], optional bias [out], as PyTorch's `nn.Linear` stores them, and an optional low-rank delta."""
 
     weight: Array
     bias: Array | None = None
+    delta: LowRank | None = None
 
     def __call__(self, x: Array) -> Array:
         """x [N, in] -> [N, out]."""
         y = x @ self.weight.T
+        if self.delta is not None:
+            y = y + self.delta(x)
         return y if self.bias is None else y + self.bias
 
 

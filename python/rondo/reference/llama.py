@@ -149,9 +149,7 @@ def _layer(checkpoint: Checkpoint, sizes: Shape, index: int, dtype: np.dtype) ->
         return checkpoint.take(f"{prefix}{name}.weight", (size,), dtype)
 
     def linear(name: str, out: int, inputs: int, bias_key: str) -> Linear:
-        weight = checkpoint.take(f"{prefix}{name}.weight", (out, inputs), dtype)
-        bias = checkpoint.take(f"{prefix}{name}.bias", (out,), dtype) if config.get(bias_key) else None
-        return Linear(weight, bias)
+        return checkpoint.linear(f"{prefix}{name}", out, inputs, dtype, bool(config.get(bias_key)))
 
     normed = bool(config.get("qk_layernorm"))  # Nanbeige; not a key of Llama
     return Layer(
