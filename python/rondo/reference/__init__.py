@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike
 
 from rondo.reference import llama, nanbeige
 from rondo.reference.checkpoint import open_checkpoint
+from rondo.reference.config import need
 from rondo.reference.decoder import Decoder, Trace
 from rondo.reference.errors import CheckpointError
 from rondo.reference.generation import Generated, greedy
@@ -29,7 +30,7 @@ def load_model(path: str | Path, dtype: DTypeLike = np.float32, loops: Sequence[
     """
     kind = np.dtype(dtype)
     checkpoint = open_checkpoint(Path(path))
-    architecture = llama.need(checkpoint.config, "model_type")
+    architecture = need(checkpoint.config, "model_type")
     if architecture == "llama":
         return llama.build(checkpoint, kind, loops)
     if architecture == "nanbeige":

@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""A pre-norm decoder that runs a schedule over shared layer weights, with a KV cache.
+"""A decoder that runs a schedule over shared layers, with a KV cache.
 
-Llama and Nanbeige are this decoder with different configurations and schedules (`llama.py`, `nanbeige.py`).
+Families are this decoder with other parts (`parts.py`), weights and schedules: `llama.py`, `nanbeige.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from rondo.reference.errors import CheckpointError
-from rondo.reference.layers import Array, Linear, Rope, attention, rms_norm, rotate, silu
-from rondo.reference.schedule import EndVisit, Norm, Run, Step, slots
+from rondo.reference.layers import Array, Rope
+from rondo.reference.parts import Norm, Place
+from rondo.reference.schedule import EndVisit, Run, Step, slots
+from rondo.reference.schedule import Norm as FinalNorm
 
 # What the model passes through on its way, by name: `embedding`, `layer.<execution>`, `hidden.<visit>`, `final`.
 # Each is [N, d].
@@ -34,29 +36,12 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Layer:
-    """Weights of one stored layer."""
-
-    attention_norm: Array  # [d]
-    q: Linear  # [H * D, d]
-    k: Linear  # [G * D, d]
-    v: Linear  # [G * D, d]
-    o: Linear  # [d, H * D]
-    mlp_norm: Array  # [d]
-    gate: Linear  # [I, d]
-    up: Linear  # [I, d]
-    down: Linear  # [d, I]
-    q_norm: Array | None = None  # [D], before rope
-    k_norm: Array | None = None  # [D], before rope
-
-
-@dataclass(frozen=True)
 class Weights:
-    """All weights of a decoder, in one floating type."""
+    """All weights of a decoder, in one floating type. A layer takes (x [N, d], place) to [N, d]: `parts.Layer`."""
 
     embedding: Array  # [V, d]
-    layers: tuple[Layer, ...]
-    final_norm: Array  # [d]
+    layers: tuple[Callable[[Array, Place], Array], ...]
+    final_norm: Norm
     head: Array  # [V, d]
 
 
@@ -83,14 +68,12 @@ class Decoder:
         shape: Shape,
         weights: Weights,
         rope: Rope,
-        eps: float,
         schedule: Sequence[Step],
         stop_tokens: Sequence[int] = (),
     ) -> None:
         self.shape = shape
         self.weights = weights
         self.rope = rope
-        self.eps = eps
         self.schedule = tuple(schedule)
         self.stop_tokens = tuple(stop_tokens)
         self.dtype = weights.embedding.dtype
@@ -106,19 +89,20 @@ class Decoder:
         """
         self._check(tokens, cache)
         x = self.weights.embedding[np.asarray(tokens)]
-        first = cache.length
-        positions = np.arange(first, first + len(tokens))
+        positions = np.arange(cache.length, cache.length + len(tokens))
         cos, sin = self.rope.tables(positions, self.shape.head_dim, self.dtype)
         record = {} if trace is None else trace
         record["embedding"] = x
         executions = 0
         for step in self.schedule:
             if isinstance(step, Run):
-                x = self._layer(x, step, cache, cos, sin)
+                keys, values = cache.keys[step.slot], cache.values[step.slot]
+                place = Place(cache.length, cos, sin, keys, values, step.writes_kv)
+                x = self.weights.layers[step.layer](x, place)
                 record[f"layer.{executions}"] = x
                 executions += 1
-            elif isinstance(step, Norm):
-                x = rms_norm(x, self.weights.final_norm, self.eps)
+            elif isinstance(step, FinalNorm):
+                x = self.weights.final_norm(x)
             elif isinstance(step, EndVisit):
                 record[f"hidden.{step.number}"] = x
         record["final"] = x
@@ -143,24 +127,3 @@ class Decoder:
             raise CheckpointError(
                 f"{len(tokens)} tokens after {cache.length} do not fit a cache of {cache.capacity} positions"
             )
-
-    def _layer(self, x: Array, run: Run, cache: Cache, cos: Array, sin: Array) -> Array:
-        layer = self.weights.layers[run.layer]
-        normed = rms_norm(x, layer.attention_norm, self.eps)
-        x = x + self._attend(normed, layer, run, cache, cos, sin)
-        normed = rms_norm(x, layer.mlp_norm, self.eps)
-        return x + layer.down(silu(layer.gate(normed)) * layer.up(normed))
-
-    def _attend(self, x: Array, layer: Layer, run: Run, cache: Cache, cos: Array, sin: Array) -> Array:
-        rows, head_dim = len(x), self.shape.head_dim
-        first, end = cache.length, cache.length + rows
-        keys, values = cache.keys[run.slot], cache.values[run.slot]
-        if run.writes_kv:
-            k = self._head_norm(layer.k(x).reshape(rows, -1, head_dim), layer.k_norm)
-            keys[first:end] = rotate(k, cos, sin)
-            values[first:end] = layer.v(x).reshape(rows, -1, head_dim)
-        q = rotate(self._head_norm(layer.q(x).reshape(rows, -1, head_dim), layer.q_norm), cos, sin)
-        return layer.o(attention(q, keys[:end], values[:end], first).reshape(rows, -1))
-
-    def _head_norm(self, x: Array, weight: Array | None) -> Array:
-        return x if weight is None else rms_norm(x, weight, self.eps)

@@ -21,6 +21,7 @@ import numpy as np
 
 from rondo.reference import llama
 from rondo.reference.checkpoint import Checkpoint
+from rondo.reference.config import check_keys, need, rope, stop_tokens
 from rondo.reference.decoder import Decoder
 from rondo.reference.errors import CheckpointError
 from rondo.reference.schedule import EndVisit, Norm, Run, Step
@@ -42,15 +43,14 @@ _INERT_KEYS = {
 def build(checkpoint: Checkpoint, dtype: np.dtype) -> Decoder:
     """A Nanbeige model from a checkpoint."""
     config = checkpoint.config
-    llama.check_keys(config, llama.KNOWN_KEYS | _READ_KEYS | _INERT_KEYS)
+    check_keys(config, llama.KNOWN_KEYS | _READ_KEYS | _INERT_KEYS)
     sizes = llama.shape(config)
     return Decoder(
         sizes,
         llama.weights(checkpoint, sizes, dtype),
-        llama.rope(config),
-        llama.need(config, "rms_norm_eps"),
+        rope(config),
         schedule(config, sizes.layers),
-        llama.stop_tokens(config),
+        stop_tokens(config),
     )
 
 
@@ -59,7 +59,7 @@ def schedule(config: Mapping[str, Any], layers: int) -> tuple[Step, ...]:
     if config.get("enable_double_loop_split"):
         return split_schedule(layers, config.get("loop_middle_layers"), bool(config.get("loop_share_kv")))
     losses = config.get("loop_loss_weights") or []
-    loops = len(losses) + 1 if losses else llama.need(config, "num_loops")
+    loops = len(losses) + 1 if losses else need(config, "num_loops")
     if loops < 1:
         raise CheckpointError(f"'num_loops' must be at least 1, got {loops}")
     steps: list[Step] = []

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The parts that a layer of a transformer is put together from: norms, attention, MLP, and the order they run in.
+
+A family says which parts it has by building them (`llama.py` is the plainest); the decoder only calls the layer. Parts
+hold their weights and compute in the type of these. Letters of shapes are those of `layers.py`; I is an MLP's width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rondo.reference.layers import Array, Linear, attention, rms_norm, rotate
+
+
+@dataclass(frozen=True)
+class RmsNorm:
+    """x [..., d] over its root mean square, times weight [d]."""
+
+    weight: Array
+    eps: float
+
+    def __call__(self, x: Array) -> Array:
+        return rms_norm(x, self.weight, self.eps)
+
+
+Norm = RmsNorm
+
+
+@dataclass(frozen=True)
+class GatedMlp:
+    """down(act(gate(x)) * up(x)); with silu this is SwiGLU. Source: arXiv 2002.05202."""
+
+    gate: Linear  # [I, d]
+    up: Linear  # [I, d]
+    down: Linear  # [d, I]
+    activation: Callable[[Array], Array]
+
+    def __call__(self, x: Array) -> Array:
+        return self.down(self.activation(self.gate(x)) * self.up(x))
+
+
+Mlp = GatedMlp
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the rows of a call stand in their sequence, and the KV slot that they use.
+
+    Rows are positions `first` .. `first + N - 1`. Without `writes_kv` the slot holds their keys and values already.
+    """
+
+    first: int
+    cos: Array  # [N, 1, D / 2], as sin
+    sin: Array
+    keys: Array  # [capacity, G, D], filled up to `first`; as values
+    values: Array
+    writes_kv: bool = True
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Causal grouped-query attention with rotary positions over a KV slot."""
+
+    q: Linear  # [H * D, d]
+    k: Linear  # [G * D, d]
+    v: Linear  # [G * D, d]
+    o: Linear  # [d, H * D]
+    head_dim: int
+    q_norm: Norm | None = None  # over D, before rope
+    k_norm: Norm | None = None
+
+    def __call__(self, x: Array, place: Place) -> Array:
+        """x [N, d] -> [N, d]; leaves keys and values of the rows in the slot."""
+        end = place.first + len(x)
+        if place.writes_kv:
+            place.keys[place.first : end] = self._turned(self.k(x), self.k_norm, place)
+            place.values[place.first : end] = self._heads(self.v(x))
+        q = self._turned(self.q(x), self.q_norm, place)
+        mixed = attention(q, place.keys[:end], place.values[:end], place.first)
+        return self.o(mixed.reshape(len(x), -1))
+
+    def _heads(self, x: Array) -> Array:
+        return x.reshape(len(x), -1, self.head_dim)
+
+    def _turned(self, x: Array, norm: Norm | None, place: Place) -> Array:
+        heads = self._heads(x)
+        return rotate(heads if norm is None else norm(heads), place.cos, place.sin)
+
+
+# The order in which the parts of a layer run: (x [N, d], attention at its place, MLP, norms) to the layer's output.
+Branch = Callable[[Array], Array]
+Order = Callable[[Array, Branch, Branch, tuple[Norm, ...]], Array]
+
+
+def pre_norm(x: Array, attend: Branch, mlp: Branch, norms: tuple[Norm, ...]) -> Array:
+    """x += attend(n1(x)); x += mlp(n2(x))."""
+    before_attention, before_mlp = norms
+    x = x + attend(before_attention(x))
+    return x + mlp(before_mlp(x))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One stored layer. Any callable of (x, place) can stand in its place in a decoder."""
+
+    order: Order
+    norms: tuple[Norm, ...]
+    attention: Attention
+    mlp: Mlp
+
+    def __call__(self, x: Array, place: Place) -> Array:
+        """x [N, d] -> [N, d]."""
+        return self.order(x, lambda normed: self.attention(normed, place), self.mlp, self.norms)
