@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,19 +28,19 @@ _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns its exit status."""
+    """Run the command line; returns its exit status. When the reader of a pipe leaves, the process ends by SIGPIPE."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         if arguments[:1] == ["compile"]:
             _compile(arguments[1:])
         options = _parser().parse_args(arguments)
-        return options.command(options)
+        status = options.command(options)
+        sys.stdout.flush()  # a full disk shows here, not at exit
+        return status
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return _INTERRUPTED
-    except BrokenPipeError:  # the reader left; keep the interpreter from flushing into the pipe once more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except (rondo.RondoError, text.TextError, OSError) as error:
         print(f"rondo: error: {error}", file=sys.stderr)
         return 1

@@ -159,6 +159,30 @@ def test_wrong_use(arguments: list[str]) -> None:
     assert "usage: rondo" in done.stderr
 
 
+# Tests that a reader that leaves ends the command as other programs end, and without a word.
+@pytest.mark.parametrize("arguments", [["run", "-p", "x"], ["inspect"], ["--help"]])
+def test_closed_pipe(tmp_path: Path, arguments: list[str]) -> None:
+    path = bundle(tmp_path, 1, "a" * 100)
+    variables = os.environ | {"PYTHONPATH": str(Path(rondo.__file__).parents[1])}
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "rondo", *arguments, str(path)]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=variables)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
+
+
+@pytest.mark.parametrize("arguments", [["run", "-p", "x"], ["inspect"]])
+def test_full_disk(tmp_path: Path, arguments: list[str]) -> None:
+    path = bundle(tmp_path, 1, "x")
+    variables = os.environ | {"PYTHONPATH": str(Path(rondo.__file__).parents[1])}
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "rondo", *arguments, str(path)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=variables)
+    assert done.returncode == 1
+    assert "No space left" in done.stderr and "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("command", [[], ["run"], ["chat"], ["inspect"]])
 def test_help(command: list[str]) -> None:
     done = run(*command, "--help")
