@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TextIO, TypeVar
 
 from tokenizers import Tokenizer
 
@@ -30,6 +30,7 @@ _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit status. When the reader of a pipe leaves, the process ends by SIGPIPE."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    sys.stdout.reconfigure(errors="replace")  # an answer may hold what the terminal's encoding lacks
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         if arguments[:1] == ["compile"]:
@@ -87,13 +88,13 @@ def _add_chat(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, metavar="MODEL.rondo")
+    parser.add_argument("model", type=_bundle_path, metavar="MODEL.rondo")
     parser.add_argument("--html", type=Path, metavar="FILE", help="draw the schedule into an HTML file")
     parser.set_defaults(command=_inspect)
 
 
 def _add_generation(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, metavar="MODEL.rondo")
+    parser.add_argument("model", type=_bundle_path, metavar="MODEL.rondo")
     parser.add_argument(
         "-n", "--max-new-tokens", type=_at_least_one, metavar="N", help="default: 256, or what the context leaves"
     )
@@ -103,6 +104,15 @@ def _add_generation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=_count, default=0, metavar="N", help="of the random numbers; default 0")
     parser.add_argument("--threads", type=_count, default=0, metavar="N", help="default: the physical cores")
     parser.add_argument("--tokenizer", type=Path, metavar="FILE", help="tokenizer.json instead of the bundle's")
+
+
+def _bundle_path(value: str) -> Path:
+    """The runtime's interface takes names in UTF-8."""
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"the name {value!a} is not UTF-8; rename the file") from None
+    return Path(value)
 
 
 def _count(value: str) -> int:
@@ -151,11 +161,17 @@ def find_tool(name: str) -> str:
 
 
 def _run(options: argparse.Namespace) -> int:
-    prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
+    prompt = text.from_outside(_standard_input().read() if options.prompt == "-" else options.prompt, "the prompt")
     with rondo.load(options.model, threads=options.threads) as model:
         writer = _Writer(model, _tokenizer(model, options), options)
-        for piece in writer.answer(prompt, add_special_tokens=True):
-            print(piece, end="", flush=True)
+        ids = writer.encode(prompt, add_special_tokens=True)
+        left = max(1, _room(model, ids))  # the runtime tells what is wrong with a prompt beyond the context
+        try:
+            for piece in writer.answer(ids, options.max_new_tokens or min(_NEW_TOKENS, left)):
+                print(piece, end="", flush=True)
+        except KeyboardInterrupt:
+            print(flush=True)
+            return _INTERRUPTED
         print()
     return 0
 
@@ -165,18 +181,38 @@ def _chat(options: argparse.Namespace) -> int:
         tokenizer = _tokenizer(model, options)
         template = text.ChatTemplate(model.tensor("chat_template.jinja"), tokenizer, model.stop_tokens)
         writer = _Writer(model, tokenizer, options)
-        messages = [{"role": "system", "content": options.system}] if options.system else []
+        system = text.from_outside(options.system or "", "--system")
+        messages = [{"role": "system", "content": system}] if system else []
         for line in _lines():
-            messages.append({"role": "user", "content": line})
-            messages.append({"role": "assistant", "content": _turn(writer, template.render(messages))})
+            question = {"role": "user", "content": text.from_outside(line, "the line")}
+            ids = writer.encode(template.render([*messages, question]), add_special_tokens=False)
+            if _room(model, ids) > 0:
+                messages += [question, {"role": "assistant", "content": _turn(writer, ids)}]
+            else:
+                _refuse_line(len(ids), model.context)
     return 0
 
 
-def _turn(writer: _Writer, prompt: str) -> str:
+def _refuse_line(tokens: int, context: int) -> None:
+    print(
+        f"rondo: the conversation with this line has {tokens} tokens, the context holds {context}; the line is left "
+        "out: shorten it, begin a new chat, or compile with a larger --context",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _room(model: rondo.Model, ids: Sequence[int]) -> int:
+    """Tokens that the context leaves behind the prompt `ids`; the last one needs no position."""
+    return model.context - len(ids) + 1
+
+
+def _turn(writer: _Writer, ids: Sequence[int]) -> str:
     """Print the answer as it comes and return it; an interrupt cuts it short and leaves the conversation open."""
     answer = ""
+    wanted = writer.options.max_new_tokens or _NEW_TOKENS
     try:
-        for piece in writer.answer(prompt, add_special_tokens=False):
+        for piece in writer.answer(ids, min(wanted, _room(writer.model, ids))):
             print(piece, end="", flush=True)
             answer += piece
     except KeyboardInterrupt:
@@ -187,7 +223,7 @@ def _turn(writer: _Writer, prompt: str) -> str:
 
 def _lines() -> Iterator[str]:
     """What the user writes, line by line without empty ones, until the end of input."""
-    prompt = "> " if sys.stdin.isatty() else ""
+    prompt = "> " if _standard_input().isatty() else ""
     while True:
         try:
             line = input(prompt)
@@ -195,6 +231,12 @@ def _lines() -> Iterator[str]:
             return
         if line.strip():
             yield line
+
+
+def _standard_input() -> TextIO:
+    """Standard input; what is no text comes through, for `text.from_outside` to refuse."""
+    sys.stdin.reconfigure(errors="surrogateescape")
+    return sys.stdin
 
 
 def _inspect(options: argparse.Namespace) -> int:
@@ -221,16 +263,19 @@ class _Writer:
     tokenizer: Tokenizer
     options: argparse.Namespace
 
-    def answer(self, prompt: str, add_special_tokens: bool) -> Iterator[str]:
-        """Pieces of text after `prompt`, without the token that ends it."""
+    def encode(self, prompt: str, add_special_tokens: bool) -> list[int]:
+        """Token ids of `prompt`, at least one."""
         ids = self.tokenizer.encode(prompt, add_special_tokens=add_special_tokens).ids
         if not ids:
-            raise text.TextError("the prompt is empty")
+            raise text.TextError("the prompt is empty; give at least one character")
+        return ids
+
+    def answer(self, ids: Sequence[int], new_tokens: int) -> Iterator[str]:
+        """Pieces of text of at most `new_tokens` tokens after the prompt `ids`, without the token that ends it."""
         options = self.options
-        left = max(1, self.model.context - len(ids) + 1)  # the last token needs no position
         tokens = self.model.generate(
             ids,
-            options.max_new_tokens or min(_NEW_TOKENS, left),
+            new_tokens,
             temperature=options.temperature,
             top_k=options.top_k,
             top_p=options.top_p,

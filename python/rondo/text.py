@@ -17,7 +17,21 @@ _REPLACEMENT = "\ufffd"
 
 
 class TextError(Exception):
-    """A bundle has no usable tokenizer or chat template; the message says which."""
+    """A text is none, or a bundle has no usable tokenizer or chat template; the message says which."""
+
+
+def from_outside(value: str, what: str) -> str:
+    """`value`, an argument or a line of input in which Python has kept undecodable bytes as surrogates, as text.
+
+    Raises a TextError that names `what` and the first byte that is not UTF-8.
+    """
+    content = value.encode("utf-8", "surrogateescape")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TextError(
+            f"{what} is not UTF-8: byte 0x{content[error.start]:02x} at offset {error.start}; convert it with iconv"
+        ) from None
 
 
 def tokenizer_from_bytes(content: bytes | None) -> Tokenizer:

@@ -30,6 +30,12 @@ def run(*arguments: str | Path, stdin: str = "", **environment: str) -> subproce
     return subprocess.run(command, input=stdin, capture_output=True, text=True, env=variables)
 
 
+def run_bytes(*arguments: str | bytes | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """As `run`, with arguments and streams that may hold anything."""
+    variables = os.environ | {"PYTHONPATH": str(Path(rondo.__file__).parents[1])}
+    return subprocess.run([sys.executable, "-m", "rondo", *arguments], input=stdin, capture_output=True, env=variables)
+
+
 def bundle(tmp_path: Path, prompt_length: int, answer: str, **options: object) -> Path:
     """A bundle that answers a prompt of so many tokens."""
     script = script_for(prompt_length, answer.encode())
@@ -57,7 +63,7 @@ def test_run_streams(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         rest, errors = process.communicate()
     assert process.returncode == 130
-    assert len(rest) < 97
+    assert len(rest) < 98 and rest.endswith("\n")
     assert "Traceback" not in errors
 
 
@@ -92,11 +98,49 @@ def test_chat_without_template(tmp_path: Path) -> None:
     assert "no chat template" in done.stderr
 
 
-# Tests that a conversation beyond the context ends with the runtime's message.
+# Tests that a line beyond the context is left out, with its size, and that the conversation goes on as if without it.
 def test_chat_beyond_the_context(tmp_path: Path) -> None:
-    done = run("chat", bundle(tmp_path, 1, "x"), stdin="hi" * 100 + "\n")
-    assert done.returncode == 1
-    assert "--context" in done.stderr
+    path = bundle(tmp_path, len("<user:hi<"), "ok")
+    done = run("chat", path, stdin="h" * 200 + "\nhi\n")
+    assert (done.returncode, done.stdout) == (0, "ok\n")
+    [message] = done.stderr.splitlines()
+    assert f"has {len('<user:<') + 200} tokens, the context holds 128" in message and "shorten it" in message
+
+
+# Tests that an answer may fill the context, whatever -n asks for.
+def test_chat_up_to_the_context(tmp_path: Path) -> None:
+    done = run("chat", bundle(tmp_path, 1, ""), "-n", "1000", stdin="h" * (128 - len("<user:<")) + "\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "!\n", "")
+
+
+# Tests that bytes that are no text are refused in a line, wherever they come from.
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "message"),
+    [
+        (["run", "-p", b"a\xff"], b"", "the prompt is not UTF-8: byte 0xff at offset 1; convert it"),
+        (["run", "-p", "-"], b"\xc3\xa9\xff", "the prompt is not UTF-8: byte 0xff at offset 2; convert it"),
+        (["chat"], b"\xe9t\xe9\n", "the line is not UTF-8: byte 0xe9 at offset 0; convert it"),
+        (["chat", "--system", b"\x80"], b"hi\n", "--system is not UTF-8: byte 0x80 at offset 0; convert it"),
+    ],
+)
+def test_not_utf8(tmp_path: Path, arguments: list[str | bytes], stdin: bytes, message: str) -> None:
+    done = run_bytes(*arguments, bundle(tmp_path, 2, "x"), stdin=stdin)
+    assert (done.returncode, done.stdout) == (1, b"")
+    [line] = done.stderr.decode().splitlines()
+    assert line.startswith("rondo: error: " + message)
+
+
+def test_name_not_utf8() -> None:
+    done = run_bytes("run", b"\xff.rondo", "-p", "x")
+    assert done.returncode == 2
+    assert b"is not UTF-8; rename the file" in done.stderr
+
+
+# Tests that the encoding of the terminal decides neither what the model reads nor whether there is an answer.
+def test_other_encodings(tmp_path: Path) -> None:
+    path = bundle(tmp_path, 2, "h\u00e9llo")
+    assert run("run", path, "-p", "\u00e9", PYTHONIOENCODING="ascii").stdout == "h?llo\n"
+    assert run("run", path, "-p", "-", stdin="\u00e9", PYTHONIOENCODING="ascii").stdout == "h?llo\n"
 
 
 def test_inspect(tmp_path: Path) -> None:
