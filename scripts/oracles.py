@@ -11,7 +11,9 @@ Demands, for each case, of the bundle that `rondoc --exact` makes and of the one
   of each kind that says what the recursion does, where the case has that kind;
 - the expected greedy tokens, unless the two best logits came within ten tolerances of each other on the way.
 
-Prints one line a case and closes with `N passed, N failed`. Exit status: 0 all passed, 1 not, 2 wrong use.
+Without a case or folder, those of test/oracles; families that rondoc does not import yet are then skipped and counted.
+Prints one line a case and closes with `N passed, N failed`, with `, N skipped` behind it if there are any. Exit
+status: 0 all others passed, 1 not, 2 wrong use.
 """
 
 from __future__ import annotations
@@ -31,6 +33,11 @@ import numpy as np
 from safetensors.numpy import load_file
 
 ROOT = Path(__file__).resolve().parents[1]
+
+ORACLES = ROOT / "test" / "oracles"
+
+# Folders of test/oracles whose models rondoc imports. The others are expected outputs of the reference models only.
+IMPORTED_FAMILIES = frozenset({"llama", "nanbeige"})
 
 # Kinds of tensors (first part of the name) that must be compared where a case expects them.
 RECURSION_KINDS = frozenset({"hidden", "layer", "stack", "router", "selected", "depth", "exit"})
@@ -82,10 +89,14 @@ class Tools:
 def main() -> int:
     options = _parser().parse_args()
     tools = Tools(options.bin, options.target, options.device, tuple(options.rondoc))
-    found = list(find_cases(options.cases or [ROOT / "test" / "oracles"]))
-    passed = 0
+    found = list(find_cases(options.cases or [ORACLES]))
+    skipped = [] if options.cases else [case for case in found if case.parent.name not in IMPORTED_FAMILIES]
+    passed = failed = 0
     for case in found:
         name = f"{case.parent.name}/{case.name}"
+        if case in skipped:
+            print(f"skip  {name}: rondoc does not import {case.parent.name} yet", flush=True)
+            continue
         try:
             with work_folder(options.keep, name) as work:
                 note = check_case(case, tools, work, frozenset(options.without))
@@ -93,8 +104,9 @@ def main() -> int:
             passed += 1
         except (MismatchError, OSError, ValueError, KeyError) as error:
             print(f"FAIL  {name}: {error}", flush=True)
-    print(f"{passed} passed, {len(found) - passed} failed")
-    return 0 if found and passed == len(found) else 1
+            failed += 1
+    print(f"{passed} passed, {failed} failed" + (f", {len(skipped)} skipped" if skipped else ""))
+    return 0 if passed and not failed else 1
 
 
 def _parser() -> argparse.ArgumentParser:

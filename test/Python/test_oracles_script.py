@@ -132,3 +132,17 @@ def test_no_cases(tools: Path) -> None:
     command = [sys.executable, str(ROOT / "scripts" / "oracles.py"), f"--bin={tools}", str(tools)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "0 passed, 0 failed\n")
+
+
+# Tests that without a path the families that the compiler does not import are named and counted, not run.
+def test_skips_what_is_not_imported(tools: Path) -> None:
+    (tools / "rondoc").write_text(f"#!{sys.executable}\nimport sys\nsys.exit('no')\n")
+    command = [sys.executable, str(ROOT / "scripts" / "oracles.py"), f"--bin={tools}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    skipped = [line for line in lines if line.startswith("skip  ")]
+    tried = [line for line in lines if line.startswith("FAIL  ")]
+    assert done.returncode == 1
+    assert lines[-1] == f"0 passed, {len(tried)} failed, {len(skipped)} skipped"
+    assert "skip  gemma/mqa: rondoc does not import gemma yet" in skipped
+    assert {line.split()[1].split("/")[0] for line in tried} == {"llama", "nanbeige"}

@@ -19,16 +19,9 @@ from rondo.reference.checkpoint import Checkpoint
 from rondo.reference.layers import Rope
 from rondo.reference.schedule import EndVisit, Norm, Run, looped
 
+from reference_edits import edited
+
 TOKENS = [5, 17, 250, 3, 99, 8]
-
-
-def edited(source: Path, target: Path, changes: dict[str, Any], tensors: dict[str, np.ndarray] | None = None) -> Path:
-    """A copy of a case's checkpoint with changed configuration keys (None: removed) and added tensors."""
-    target.mkdir()
-    config = json.loads((source / "config.json").read_text()) | changes
-    (target / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
-    save_file(load_file(source / "model.safetensors") | (tensors or {}), target / "model.safetensors")
-    return target
 
 
 def layer_by_definition(folder: Path, x: np.ndarray, index: int) -> np.ndarray:
@@ -115,8 +108,8 @@ def test_qk_layernorm(tmp_path: Path) -> None:
 
 
 # Tests that chunks of a prompt give the logits of the whole.
-def test_chunks(case: Path) -> None:
-    model = load_model(case, np.float64)
+def test_chunks(decoder_case: Path) -> None:
+    model = load_model(decoder_case, np.float64)
     cache = model.new_cache(len(TOKENS))
     tokens = [token % 256 for token in TOKENS]
     parts = [model.head(model.states(chunk, cache)) for chunk in (tokens[:1], tokens[1:4], tokens[4:])]

@@ -59,9 +59,9 @@ def test_float64_is_the_authors_float64(case: Path) -> None:
 
 # Tests greedy decoding with and without a cache against both recorded runs.
 @pytest.mark.parametrize("recompute, recorded", [(False, "with_cache"), (True, "without_cache")])
-def test_greedy_tokens(case: Path, recompute: bool, recorded: str) -> None:
-    model = load_model(case)
-    expected = read(case, "greedy.json")
+def test_greedy_tokens(decoder_case: Path, recompute: bool, recorded: str) -> None:
+    model = load_model(decoder_case)
+    expected = read(decoder_case, "greedy.json")
     for run in expected["runs"]:
         result = greedy(model, run["prompt"], expected["new_tokens"], recompute=recompute)
         assert result.tokens == run[recorded]

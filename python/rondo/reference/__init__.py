@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rondo.reference import llama, nanbeige
+from rondo.reference import gemma, gpt_neox, llama, nanbeige
 from rondo.reference.checkpoint import open_checkpoint
 from rondo.reference.config import need
 from rondo.reference.decoder import Decoder, Trace
@@ -21,6 +21,13 @@ from rondo.reference.generation import Generated, greedy
 from rondo.reference.schedule import Loop
 
 __all__ = ["CheckpointError", "Decoder", "Generated", "Loop", "Trace", "greedy", "load_model"]
+
+_FAMILIES = {
+    "gemma": gemma.build,
+    "gpt_neox": gpt_neox.build,
+    "llama": llama.build,
+    "nanbeige": nanbeige.build,
+}
 
 
 def load_model(path: str | Path, dtype: DTypeLike = np.float32, loops: Sequence[Loop] = ()) -> Decoder:
@@ -31,10 +38,10 @@ def load_model(path: str | Path, dtype: DTypeLike = np.float32, loops: Sequence[
     kind = np.dtype(dtype)
     checkpoint = open_checkpoint(Path(path))
     architecture = need(checkpoint.config, "model_type")
+    if architecture not in _FAMILIES:
+        raise CheckpointError(f"architecture '{architecture}' is not supported; known: {', '.join(_FAMILIES)}")
     if architecture == "llama":
         return llama.build(checkpoint, kind, loops)
-    if architecture == "nanbeige":
-        if loops:
-            raise CheckpointError("loops can be given for llama only; nanbeige brings its own schedule")
-        return nanbeige.build(checkpoint, kind)
-    raise CheckpointError(f"architecture '{architecture}' is not supported; known: llama, nanbeige")
+    if loops:
+        raise CheckpointError(f"loops can be given for llama only; {architecture} brings its own schedule")
+    return _FAMILIES[architecture](checkpoint, kind)

@@ -76,9 +76,10 @@ class Checkpoint:
         b = self.take(f"{name}.lora_B.weight", (outputs, rank), dtype)
         return LowRank(a, b, self._scales[name])
 
-    def finish(self) -> None:
-        """Raise CheckpointError if a weight was never taken."""
-        left = sorted(name for name in self._readers.keys() - self._taken if not name.endswith(_IGNORED_SUFFIXES))
+    def finish(self, ignored_suffixes: tuple[str, ...] = ()) -> None:
+        """Raise CheckpointError if a weight was never taken, unless its name has one of the suffixes."""
+        ignored = _IGNORED_SUFFIXES + ignored_suffixes
+        left = sorted(name for name in self._readers.keys() - self._taken if not name.endswith(ignored))
         if left:
             more = f" and {len(left) - 1} more" if len(left) > 1 else ""
             raise CheckpointError(f"{self.name}: tensor '{left[0]}'{more} has no place in this architecture")

@@ -7,9 +7,15 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from rondo.reference.errors import CheckpointError
-from rondo.reference.layers import Array, Rope, silu
+from rondo.reference.layers import Array, Rope, gelu, gelu_tanh, silu
 
-ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {"silu": silu}
+# By their names in transformers.
+ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
+    "silu": silu,
+    "gelu": gelu,
+    "gelu_new": gelu_tanh,
+    "gelu_pytorch_tanh": gelu_tanh,
+}
 
 # Keys that change nothing in inference with this code: bookkeeping, training, and how sums are split.
 INERT_KEYS = frozenset({
@@ -33,7 +39,7 @@ def check_keys(config: Mapping[str, Any], known: Collection[str]) -> None:
             raise CheckpointError(f"configuration key '{key}' with value {value!r} is not supported")
 
 
-def activation(name: str, known: Collection[str] = tuple(ACTIVATIONS)) -> Callable[[Array], Array]:
+def activation(name: str, known: Collection[str]) -> Callable[[Array], Array]:
     """The function of an activation's name in transformers, if the family has it among `known`."""
     if name not in known:
         raise CheckpointError(f"activation '{name}' is not supported; known: {', '.join(known)}")

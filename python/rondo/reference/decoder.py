@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """A decoder that runs a schedule over shared layers, with a KV cache.
 
-Families are this decoder with other parts (`parts.py`), weights and schedules: `llama.py`, `nanbeige.py`.
+Families are this decoder with other parts (`parts.py`), weights and schedules: `llama.py`,
+`gemma.py`, `gpt_neox.py`, `nanbeige.py`.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Weights:
     layers: tuple[Callable[[Array, Place], Array], ...]
     final_norm: Norm
     head: Array  # [V, d]
+    embedding_scale: float = 1.0
 
 
 class Cache:
@@ -88,7 +90,7 @@ class Decoder:
         Raises CheckpointError for token ids outside the vocabulary and for more positions than the cache has.
         """
         self._check(tokens, cache)
-        x = self.weights.embedding[np.asarray(tokens)]
+        x = self.weights.embedding[np.asarray(tokens)] * self.dtype.type(self.weights.embedding_scale)
         positions = np.arange(cache.length, cache.length + len(tokens))
         cos, sin = self.rope.tables(positions, self.shape.head_dim, self.dtype)
         record = {} if trace is None else trace

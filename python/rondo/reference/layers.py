@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""The arithmetic of a Llama-like layer on NumPy arrays, one function a formula.
+"""The arithmetic of transformer layers on NumPy arrays, one function a formula.
 
 Every function computes in the type of its input (float32 or float64). N is the number of rows (tokens), H the number
 of query heads, G of key/value heads (H is a multiple of G), D the head dimension, T the number of visible positions.
@@ -7,6 +7,7 @@ of query heads, G of key/value heads (H is a multiple of G), D the head dimensio
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +46,12 @@ class Linear:
             y = y + self.delta(x)
         return y if self.bias is None else y + self.bias
 
+    def rows(self, chosen: NDArray[np.integer]) -> Linear:
+        """The linear that gives only the `chosen` outputs, in that order."""
+        bias = None if self.bias is None else self.bias[chosen]
+        delta = self.delta and LowRank(self.delta.a, self.delta.b[chosen], self.delta.scale)
+        return Linear(self.weight[chosen], bias, delta)
+
 
 @dataclass(frozen=True)
 class Rope:
@@ -53,7 +60,8 @@ class Rope:
     `kind` is `default`, `linear` (all frequencies divided by `factor`), `llama3` (low frequencies divided, high ones
     kept, a smooth ramp between; the wavelengths that separate them are `original_context` divided by
     `low_freq_factor` and `high_freq_factor`) or `divisors` (one divisor [D / 2] for each frequency, as GGUF stores
-    the llama3 rule). Source: arXiv 2104.09864; transformers `modeling_rope_utils.py`.
+    the llama3 rule). Only the first `fraction` of each head is turned. Source: arXiv 2104.09864; transformers
+    `modeling_rope_utils.py`.
     """
 
     theta: float
@@ -63,6 +71,7 @@ class Rope:
     high_freq_factor: float = 1.0
     original_context: int = 0
     divisors: tuple[float, ...] = ()
+    fraction: float = 1.0
 
     def frequencies(self, head_dim: int, dtype: np.dtype) -> Array:
         """Radians per position, [D / 2]."""
@@ -95,21 +104,45 @@ class Rope:
         return np.where(wavelength < longest_kept, base, np.where(wavelength > shortest_slowed, slow, mixed))
 
     def tables(self, positions: NDArray[np.integer], head_dim: int, dtype: np.dtype) -> tuple[Array, Array]:
-        """Cosines and sines of the angles at `positions` [N], each [N, 1, D / 2]."""
-        angles = positions.astype(dtype)[:, None] * self.frequencies(head_dim, dtype)
+        """Cosines and sines of the angles at `positions` [N], each [N, 1, D / 2]; fewer with a `fraction`."""
+        angles = positions.astype(dtype)[:, None] * self.frequencies(int(head_dim * self.fraction), dtype)
         return np.cos(angles)[:, None, :], np.sin(angles)[:, None, :]
 
 
 def rotate(x: Array, cos: Array, sin: Array) -> Array:
-    """Rotate pairs (i, i + D/2) of x [N, heads, D]: the half-split layout of transformers' `rotate_half`."""
-    low, high = np.split(x, 2, axis=-1)
-    return np.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1)
+    """Rotate pairs (i, i + D/2) of x [N, heads, D]: the half-split layout of transformers' `rotate_half`.
+
+    If there are fewer angles than D / 2, only the first part of the head is D in this sense, and the rest stays.
+    """
+    pairs = cos.shape[-1]
+    low, high, rest = x[..., :pairs], x[..., pairs : 2 * pairs], x[..., 2 * pairs :]
+    return np.concatenate([low * cos - high * sin, high * cos + low * sin, rest], axis=-1)
 
 
 def rms_norm(x: Array, weight: Array, eps: float) -> Array:
     """x [..., d] over its root mean square, times weight [d]. Source: arXiv 1910.07467."""
     mean_square = np.mean(x * x, axis=-1, keepdims=True)
     return weight * (x / np.sqrt(mean_square + x.dtype.type(eps)))
+
+
+def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:
+    """x [..., d] less its mean, over its deviation, times weight [d], plus bias [d]. Source: arXiv 1607.06450."""
+    centred = x - np.mean(x, axis=-1, keepdims=True)
+    variance = np.mean(centred * centred, axis=-1, keepdims=True)
+    return centred / np.sqrt(variance + x.dtype.type(eps)) * weight + bias
+
+
+def gelu(x: Array) -> Array:
+    """x * Phi(x) with Phi from the error function, which is evaluated in float64. Source: arXiv 1606.08415."""
+    erf = np.vectorize(math.erf, otypes=[np.float64])(x.astype(np.float64) * math.sqrt(0.5))
+    return x * (0.5 * (1 + erf)).astype(x.dtype)
+
+
+def gelu_tanh(x: Array) -> Array:
+    """The tanh form of gelu, in transformers `gelu_new` or `gelu_pytorch_tanh`. Source: arXiv 1606.08415, section 2."""
+    kind = x.dtype.type
+    inner = kind(math.sqrt(2 / math.pi)) * (x + kind(0.044715) * x * x * x)
+    return kind(0.5) * x * (1 + np.tanh(inner))
 
 
 def silu(x: Array) -> Array:

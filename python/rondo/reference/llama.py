@@ -21,7 +21,7 @@ from rondo.reference.config import activation, check_keys, need, rope, stop_toke
 from rondo.reference.decoder import Decoder, Shape, Weights
 from rondo.reference.errors import CheckpointError
 from rondo.reference.layers import Linear
-from rondo.reference.parts import Attention, GatedMlp, Layer, RmsNorm, pre_norm
+from rondo.reference.parts import Activation, Attention, GatedMlp, Layer, RmsNorm, pre_norm
 from rondo.reference.schedule import Loop, looped, plain
 
 # Keys that this file reads.
@@ -99,7 +99,10 @@ def layer(checkpoint: Checkpoint, sizes: Shape, index: int, dtype: np.dtype) -> 
     norms = tuple(
         norm(checkpoint, prefix + name, sizes.hidden, dtype) for name in ("input_layernorm", "post_attention_layernorm")
     )
-    return Layer(pre_norm, norms, attention(checkpoint, sizes, prefix, dtype), mlp(checkpoint, sizes, prefix, dtype))
+    act = activation(need(checkpoint.config, "hidden_act"), ["silu"])
+    return Layer(
+        pre_norm, norms, attention(checkpoint, sizes, prefix, dtype), mlp(checkpoint, sizes, prefix, dtype, act)
+    )
 
 
 def attention(checkpoint: Checkpoint, sizes: Shape, prefix: str, dtype: np.dtype) -> Attention:
@@ -125,7 +128,7 @@ def attention(checkpoint: Checkpoint, sizes: Shape, prefix: str, dtype: np.dtype
     )
 
 
-def mlp(checkpoint: Checkpoint, sizes: Shape, prefix: str, dtype: np.dtype) -> GatedMlp:
+def mlp(checkpoint: Checkpoint, sizes: Shape, prefix: str, dtype: np.dtype, act: Activation) -> GatedMlp:
     """The gated MLP of a layer."""
     hidden, width = sizes.hidden, need(checkpoint.config, "intermediate_size")
     biased = bool(checkpoint.config.get("mlp_bias"))
@@ -137,5 +140,5 @@ def mlp(checkpoint: Checkpoint, sizes: Shape, prefix: str, dtype: np.dtype) -> G
         gate=linear("gate_proj", width, hidden),
         up=linear("up_proj", width, hidden),
         down=linear("down_proj", hidden, width),
-        activation=activation(need(checkpoint.config, "hidden_act")),
+        activation=act,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rondo.reference.layers import Array, Linear, attention, rms_norm, rotate
+from rondo.reference.layers import Array, Linear, attention, layer_norm, rms_norm, rotate
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,22 @@ class RmsNorm:
         return rms_norm(x, self.weight, self.eps)
 
 
-Norm = RmsNorm
+@dataclass(frozen=True)
+class LayerNorm:
+    """x [..., d] centred and over its deviation, times weight [d], plus bias [d]."""
+
+    weight: Array
+    bias: Array
+    eps: float
+
+    def __call__(self, x: Array) -> Array:
+        return layer_norm(x, self.weight, self.bias, self.eps)
+
+
+Norm = RmsNorm | LayerNorm
+
+
+Activation = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
@@ -34,13 +49,25 @@ class GatedMlp:
     gate: Linear  # [I, d]
     up: Linear  # [I, d]
     down: Linear  # [d, I]
-    activation: Callable[[Array], Array]
+    activation: Activation
 
     def __call__(self, x: Array) -> Array:
         return self.down(self.activation(self.gate(x)) * self.up(x))
 
 
-Mlp = GatedMlp
+@dataclass(frozen=True)
+class PlainMlp:
+    """down(act(up(x)))."""
+
+    up: Linear  # [I, d]
+    down: Linear  # [d, I]
+    activation: Activation
+
+    def __call__(self, x: Array) -> Array:
+        return self.down(self.activation(self.up(x)))
+
+
+Mlp = GatedMlp | PlainMlp
 
 
 @dataclass(frozen=True)
@@ -98,6 +125,12 @@ def pre_norm(x: Array, attend: Branch, mlp: Branch, norms: tuple[Norm, ...]) -> 
     before_attention, before_mlp = norms
     x = x + attend(before_attention(x))
     return x + mlp(before_mlp(x))
+
+
+def parallel(x: Array, attend: Branch, mlp: Branch, norms: tuple[Norm, ...]) -> Array:
+    """x += attend(n1(x)) + mlp(n2(x)), both from the same x."""
+    before_attention, before_mlp = norms
+    return x + attend(before_attention(x)) + mlp(before_mlp(x))
 
 
 @dataclass(frozen=True)
