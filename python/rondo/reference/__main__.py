@@ -17,8 +17,18 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from rondo import __version__
-from rondo.reference import CheckpointError, Decoder, Loop, Trace, greedy, load_model
-from rondo.reference.checkpoint import read_json
+from rondo.reference import (
+    CheckpointError,
+    Decoder,
+    ExitRule,
+    Inputs,
+    Loop,
+    Ouro,
+    evaluate,
+    greedy,
+    load_model,
+    read_inputs,
+)
 from rondo.reference.layers import Array
 
 
@@ -38,7 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("model", type=Path, metavar="MODEL", help="Hugging Face model folder or .gguf file")
     prompts = parser.add_mutually_exclusive_group(required=True)
     prompts.add_argument("--tokens", type=_token_list, metavar="ID,ID", help="token ids of one sequence")
-    prompts.add_argument("--tokens-file", type=Path, metavar="FILE", help='JSON: {"sequences": [[1, 2], ...]}')
+    prompts.add_argument(
+        "--tokens-file", type=Path, metavar="FILE", help='JSON: {"sequences": [[1, 2], ...]}, and more'
+    )
     parser.add_argument("--logits", type=Path, metavar="FILE", help="write logits.<sequence> [positions, vocabulary]")
     parser.add_argument("--trace", type=Path, metavar="FILE", help="write embedding, layer, hidden and final states")
     parser.add_argument("--generate", type=_count, default=0, metavar="N", help="greedy tokens after each sequence")
@@ -46,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--recompute", action="store_true", help="run everything again for each new token")
     parser.add_argument("--loop", type=_loop, action="append", default=[], metavar="FIRST:LAST:TIMES",
                         help="visit layers FIRST..LAST TIMES times; repeatable")  # fmt: skip
+    parser.add_argument("--exit", type=_exit_rule, metavar="RULE",
+                        help="Ouro: none, step:VISIT, gate:THRESHOLD, weighted; default the checkpoint's")  # fmt: skip
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="type of all arithmetic")
     parser.add_argument("--version", action="version", version=f"rondo {__version__}")
     return parser
@@ -69,42 +83,33 @@ def _loop(text: str) -> Loop:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _exit_rule(text: str) -> ExitRule:
+    try:
+        return ExitRule.parse(text)
+    except CheckpointError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _run(options: argparse.Namespace) -> None:
-    sequences = _sequences(options)
-    model = load_model(options.model, options.dtype, options.loop)
+    inputs = Inputs((tuple(options.tokens),)) if options.tokens_file is None else read_inputs(options.tokens_file)
+    model = _model(options)
     if options.logits or options.trace:
-        logits, traced = _prefill(model, sequences)
+        outputs, traced = evaluate(model, inputs)
         if options.logits:
-            _save(options.logits, logits)
+            _save(options.logits, outputs)
         if options.trace:
             _save(options.trace, traced)
     if options.generate:
-        print(json.dumps(_generate(model, sequences, options)))
+        print(json.dumps(_generate(model, inputs, options)))
 
 
-def _sequences(options: argparse.Namespace) -> list[list[int]]:
-    if options.tokens_file is None:
-        return [options.tokens]
-    content = read_json(options.tokens_file)
-    sequences = content.get("sequences") if isinstance(content, dict) else None
-    if not isinstance(sequences, list) or not all(
-        isinstance(ids, list) and all(type(token) is int for token in ids) for ids in sequences
-    ):
-        raise CheckpointError(f"{options.tokens_file}: expected 'sequences', a list of lists of token ids")
-    return sequences
-
-
-def _prefill(model: Decoder, sequences: Sequence[Sequence[int]]) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Logits and trace of all sequences, under the names of `rondo-run`."""
-    logits: dict[str, Array] = {}
-    traced: dict[str, Array] = {}
-    for number, tokens in enumerate(sequences):
-        trace: Trace = {}
-        logits[f"logits.{number}"] = model.logits(tokens, trace)
-        for name, value in trace.items():
-            kind, *index = name.split(".")
-            traced[".".join([kind, str(number), *index])] = value
-    return logits, traced
+def _model(options: argparse.Namespace) -> Decoder:
+    model = load_model(options.model, options.dtype, options.loop)
+    if options.exit is None:
+        return model
+    if not isinstance(model, Ouro):
+        raise CheckpointError("--exit is for models with an exit gate; leave it out")
+    return model.with_exit(options.exit)
 
 
 def _save(path: Path, tensors: dict[str, Array]) -> None:
@@ -114,9 +119,9 @@ def _save(path: Path, tensors: dict[str, Array]) -> None:
     partial.replace(path)
 
 
-def _generate(model: Decoder, sequences: Sequence[Sequence[int]], options: argparse.Namespace) -> dict[str, Any]:
+def _generate(model: Decoder, inputs: Inputs, options: argparse.Namespace) -> dict[str, Any]:
     stop = model.stop_tokens if options.stop is None else options.stop
-    results = [greedy(model, tokens, options.generate, stop, options.recompute) for tokens in sequences]
+    results = [greedy(model, tokens, options.generate, stop, options.recompute) for tokens in inputs.sequences]
     return {
         "sequences": [
             {"tokens": result.tokens, "top2_gaps": result.gaps, "smallest_top2_gap": min(result.gaps)}

@@ -2,7 +2,7 @@
 """A decoder that runs a schedule over shared layers, with a KV cache.
 
 Families are this decoder with other parts (`parts.py`), weights and schedules: `llama.py`,
-`gemma.py`, `gpt_neox.py`, `nanbeige.py`.
+`gemma.py`, `gpt_neox.py`, `nanbeige.py`, `ouro.py`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from rondo.reference.errors import CheckpointError
+from rondo.reference.inputs import Inputs
 from rondo.reference.layers import Array, Rope
 from rondo.reference.parts import Norm, Place
 from rondo.reference.schedule import EndVisit, Run, Step, slots
 from rondo.reference.schedule import Norm as FinalNorm
 
-# What the model passes through on its way, by name: `embedding`, `layer.<execution>`, `hidden.<visit>`, `final`.
-# Each is [N, d].
+# Tensors by name. What a model passes through on its way is `embedding`, `layer.<execution>`, `hidden.<visit>`,
+# `final`, each [N, d], and what its family adds.
 Trace = dict[str, Array]
 
 
@@ -64,6 +65,9 @@ class Cache:
 
 class Decoder:
     """Token ids in, logits out."""
+
+    # Further inputs that change what is computed: fields of Inputs.
+    takes: frozenset[str] = frozenset()
 
     def __init__(
         self,
@@ -118,6 +122,10 @@ class Decoder:
     def logits(self, tokens: Sequence[int], trace: Trace | None = None) -> Array:
         """Logits [N, V] of a whole sequence in one call."""
         return self.head(self.states(tokens, self.new_cache(len(tokens)), trace))
+
+    def outputs(self, inputs: Inputs, number: int, trace: Trace | None = None) -> Trace:
+        """What the model says of sequence `number`, by name: `logits` [N, V]."""
+        return {"logits": self.logits(inputs.sequences[number], trace)}
 
     def _check(self, tokens: Sequence[int], cache: Cache) -> None:
         if not len(tokens):

@@ -145,6 +145,12 @@ def gelu_tanh(x: Array) -> Array:
     return kind(0.5) * x * (1 + np.tanh(inner))
 
 
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)), written so that neither sign of x overflows."""
+    small = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, small) / (1 + small)
+
+
 def silu(x: Array) -> Array:
     """x * sigmoid(x), written so that neither sign of x overflows."""
     small = np.exp(-np.abs(x))

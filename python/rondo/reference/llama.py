@@ -11,7 +11,7 @@ Source: arXiv 2302.13971; transformers `models/llama/modeling_llama.py`, configu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,10 @@ KNOWN_KEYS = frozenset({
     "num_key_value_heads", "head_dim", "max_position_embeddings", "rms_norm_eps", "rope_theta", "rope_scaling",
     "rope_parameters", "tie_word_embeddings", "attention_bias", "mlp_bias", "eos_token_id", "hidden_act",
 })  # fmt: skip
+
+
+# How a family makes one stored layer: from (checkpoint, sizes, index, type).
+MakeLayer = Callable[[Checkpoint, Shape, int, np.dtype], Layer]
 
 
 def build(checkpoint: Checkpoint, dtype: np.dtype, loops: Sequence[Loop] = ()) -> Decoder:
@@ -66,10 +70,10 @@ def shape(config: Mapping[str, Any]) -> Shape:
     return sizes
 
 
-def weights(checkpoint: Checkpoint, sizes: Shape, dtype: np.dtype) -> Weights:
-    """Take all weights, and check that none is left."""
+def weights(checkpoint: Checkpoint, sizes: Shape, dtype: np.dtype, make: MakeLayer | None = None) -> Weights:
+    """Take all weights, layer by layer with `make` if that is not Llama's own, and check that none is left."""
     embedding, head = tables(checkpoint, sizes, dtype)
-    layers = tuple(layer(checkpoint, sizes, index, dtype) for index in range(sizes.layers))
+    layers = tuple((make or layer)(checkpoint, sizes, index, dtype) for index in range(sizes.layers))
     final_norm = norm(checkpoint, "model.norm", sizes.hidden, dtype)
     checkpoint.finish()
     return Weights(embedding, layers, final_norm, head)

@@ -133,6 +133,13 @@ def parallel(x: Array, attend: Branch, mlp: Branch, norms: tuple[Norm, ...]) -> 
     return x + attend(before_attention(x)) + mlp(before_mlp(x))
 
 
+def sandwich_branch(x: Array, attend: Branch, mlp: Branch, norms: tuple[Norm, ...]) -> Array:
+    """x += n2(attend(n1(x))); x += n4(mlp(n3(x)))."""
+    before_attention, after_attention, before_mlp, after_mlp = norms
+    x = x + after_attention(attend(before_attention(x)))
+    return x + after_mlp(mlp(before_mlp(x)))
+
+
 @dataclass(frozen=True)
 class Layer:
     """One stored layer. Any callable of (x, place) can stand in its place in a decoder."""
