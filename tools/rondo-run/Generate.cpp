@@ -23,16 +23,20 @@ namespace {
 /// The scheduler that Ctrl-C cancels; null when nothing runs.
 rondo_rt_scheduler *volatile runningScheduler = nullptr;
 
-void onInterrupt(int) {
+/// The signal that came; 0 if none has.
+volatile std::sig_atomic_t caughtSignal = 0;
+
+void onInterrupt(int signal) {
+  caughtSignal = signal;
   if (rondo_rt_scheduler *scheduler = runningScheduler)
     rondo_rt_scheduler_cancel(scheduler);
 }
 
-/// Ends the run between two steps on SIGINT and SIGTERM while it lives.
+/// While it lives, SIGINT and SIGTERM end a run between two steps. It lives
+/// longer than files that are half-written.
 class InterruptGuard {
 public:
-  explicit InterruptGuard(rondo_rt_scheduler *scheduler) {
-    runningScheduler = scheduler;
+  InterruptGuard() {
     struct sigaction action = {};
     action.sa_handler = onInterrupt;
     action.sa_flags = static_cast<int>(SA_RESETHAND); // the second one kills
@@ -42,7 +46,6 @@ public:
   ~InterruptGuard() {
     sigaction(SIGINT, &interrupt_, nullptr);
     sigaction(SIGTERM, &terminate_, nullptr);
-    runningScheduler = nullptr;
   }
   InterruptGuard(const InterruptGuard &) = delete;
 
@@ -181,9 +184,13 @@ void showProgress(const rondo_rt_scheduler *scheduler, bool last) {
 }
 
 void runToEnd(rondo_rt_scheduler *scheduler) {
-  for (uint32_t unfinished = 1; unfinished;) {
+  for (uint32_t unfinished = 1; unfinished && !caughtSignal;) {
     rondo_rt_status *status = rondo_rt_scheduler_step(scheduler, &unfinished);
     showProgress(scheduler, status || !unfinished);
+    if (caughtSignal && status) {
+      rondo_rt_status_free(status);
+      return;
+    }
     check(status);
   }
 }
@@ -191,7 +198,7 @@ void runToEnd(rondo_rt_scheduler *scheduler) {
 void submitAndRun(rondo_rt_scheduler *scheduler,
                   const std::vector<Prompt> &prompts,
                   rondo_rt_request_options request, bool oneByOne) {
-  for (size_t s = 0; s < prompts.size(); ++s) {
+  for (size_t s = 0; s < prompts.size() && !caughtSignal; ++s) {
     request.tokens = prompts[s].data();
     request.token_count = prompts[s].size();
     uint32_t number = 0;
@@ -203,7 +210,19 @@ void submitAndRun(rondo_rt_scheduler *scheduler,
   runToEnd(scheduler);
 }
 
-/// Throws the first fault of a sequence.
+/// New tokens of each sequence so far; none for those that were not begun.
+std::vector<Prompt> collectTokens(const rondo_rt_scheduler *scheduler,
+                                  size_t count) {
+  std::vector<Prompt> sequences(count);
+  for (size_t s = 0; s < count; ++s) {
+    uint32_t length = 0;
+    const uint32_t *tokens = rondo_rt_scheduler_tokens(scheduler, s, &length);
+    sequences[s].assign(tokens, tokens + length);
+  }
+  return sequences;
+}
+
+/// Throws the first fault of a sequence; those that were not begun have none.
 void checkRequests(const rondo_rt_scheduler *scheduler, size_t count) {
   for (size_t s = 0; s < count; ++s)
     if (const rondo_rt_status *status =
@@ -223,29 +242,43 @@ nlohmann::ordered_json timingJson(const rondo_rt_scheduler *scheduler,
           {"decode_seconds", timing.decode_seconds}};
 }
 
-void printJson(const rondo_rt_scheduler *scheduler, size_t count,
-               uint32_t visits, uint32_t threads) {
-  auto sequences = nlohmann::ordered_json::array();
-  for (size_t s = 0; s < count; ++s) {
-    uint32_t length = 0;
-    const uint32_t *tokens = rondo_rt_scheduler_tokens(scheduler, s, &length);
-    sequences.push_back(
-        {{"tokens", std::vector<uint32_t>(tokens, tokens + length)},
-         {"depths", std::vector<uint32_t>(length, visits)}});
-  }
-  nlohmann::ordered_json result = {{"sequences", std::move(sequences)},
-                                   {"timing", timingJson(scheduler, threads)}};
+void printJson(const std::vector<Prompt> &sequences, uint32_t visits,
+               nlohmann::ordered_json timing) {
+  auto array = nlohmann::ordered_json::array();
+  for (const Prompt &tokens : sequences)
+    array.push_back({{"tokens", tokens},
+                     {"depths", std::vector<uint32_t>(tokens.size(), visits)}});
+  nlohmann::ordered_json result = {{"sequences", std::move(array)},
+                                   {"timing", std::move(timing)}};
   std::printf("%s\n", result.dump().c_str());
 }
 
-void printText(const rondo_rt_scheduler *scheduler, size_t count) {
-  for (size_t s = 0; s < count; ++s) {
-    uint32_t length = 0;
-    const uint32_t *tokens = rondo_rt_scheduler_tokens(scheduler, s, &length);
-    for (uint32_t i = 0; i < length; ++i)
+void printText(const std::vector<Prompt> &sequences) {
+  for (const Prompt &tokens : sequences) {
+    for (size_t i = 0; i < tokens.size(); ++i)
       std::printf(i ? " %u" : "%u", tokens[i]);
     std::printf("\n");
   }
+}
+
+/// What is known at the end of a run, or when a signal ended it.
+void printResult(const rondo_rt_scheduler *scheduler,
+                 const std::vector<Prompt> &sequences, const Options &options,
+                 uint32_t visits, uint32_t threads) {
+  if (options.output.json)
+    printJson(sequences, visits, timingJson(scheduler, threads));
+  else if (options.generate.newTokens)
+    printText(sequences);
+}
+
+void reportInterrupt(const std::vector<Prompt> &sequences,
+                     const OutputOptions &output) {
+  size_t tokens = 0;
+  for (const Prompt &sequence : sequences)
+    tokens += sequence.size();
+  bool hasFiles = !output.logitsFile.empty() || !output.traceFile.empty();
+  std::fprintf(stderr, "rondo-run: interrupted after %zu new tokens%s\n",
+               tokens, hasFiles ? "; no file is written" : "");
 }
 
 } // namespace
@@ -281,27 +314,30 @@ static void checkStopTokens(const GenerateOptions &options,
                          std::to_string(vocabulary) + "; leave it out");
 }
 
-void rondo_run::generate(rondo_rt_model *model, const Options &options) {
+int rondo_run::generate(rondo_rt_model *model, const Options &options) {
   const rondo_rt_model_info &info = *rondo_rt_model_get_info(model);
   checkStopTokens(options.generate, info.vocabulary);
   std::vector<Prompt> prompts = readPrompts(options.input, info.vocabulary);
   Session session = createSession(model, options);
+  InterruptGuard guard;
   RowWriter writer(model, session.get(), options.output, prompts);
   rondo_rt_scheduler_options schedulerOptions = {options.execute.chunk,
                                                  RowWriter::observe, &writer};
   rondo_rt_scheduler *created = nullptr;
   check(rondo_rt_scheduler_create(session.get(), &schedulerOptions, &created));
   Scheduler scheduler(created);
-  {
-    InterruptGuard guard(created);
-    submitAndRun(created, prompts, makeRequest(info, options),
-                 options.execute.oneByOne);
-  }
+  runningScheduler = created;
+  submitAndRun(created, prompts, makeRequest(info, options),
+               options.execute.oneByOne);
+  runningScheduler = nullptr;
+  int signal = caughtSignal; // a later one comes too late
   checkRequests(created, prompts.size());
-  writer.publish();
-  if (options.output.json)
-    printJson(created, prompts.size(), info.visit_count,
+  std::vector<Prompt> sequences = collectTokens(created, prompts.size());
+  if (signal)
+    reportInterrupt(sequences, options.output);
+  else
+    writer.publish();
+  printResult(created, sequences, options, info.visit_count,
               rondo_rt_session_threads(session.get()));
-  else if (options.generate.newTokens)
-    printText(created, prompts.size());
+  return signal;
 }

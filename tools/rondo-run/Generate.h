@@ -10,8 +10,10 @@
 
 namespace rondo_run {
 
-/// Runs the prompts and writes what the options ask for. Throws InputFailure.
-void generate(rondo_rt_model *model, const Options &options);
+/// Runs the prompts and writes what the options ask for. Returns the signal
+/// that ended it early, when the tokens so far are printed and no file is
+/// written; 0 if none did. Throws InputFailure.
+int generate(rondo_rt_model *model, const Options &options);
 
 /// Creates a session as the options say; tells on standard error if it has
 /// fewer threads than asked for.

@@ -3,7 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
 // Dispatches to what the command line asks for and turns failures into the exit
-// status: 0 done, 1 input or model at fault, 2 wrong use of the command line.
+// status: 0 done, 1 input or model at fault, 2 wrong use of the command line,
+// 128 and the number of the signal that ended a run early.
 //===----------------------------------------------------------------------===//
 #include "Bench.h"
 #include "Describe.h"
@@ -44,7 +45,11 @@ static Model loadModel(const Options &options, uint32_t flags) {
   return Model(model);
 }
 
-static void run(const Options &options) {
+/// Exit status of a program that a signal ended, as shells report it.
+static constexpr int kSignalStatus = 128;
+
+/// Returns the exit status.
+static int run(const Options &options) {
   bool inspect = options.verify || !options.describe.empty();
   Model model = loadModel(options, inspect ? RONDO_RT_MODEL_INSPECT : 0);
   rejectUnsupported(options.execute);
@@ -53,17 +58,19 @@ static void run(const Options &options) {
   if (!options.describe.empty())
     describe(model.get(), options.describe == "json");
   if (inspect)
-    return;
-  if (options.bench)
-    bench(model.get(), options);
-  else
-    generate(model.get(), options);
+    return 0;
+  if (!options.bench) {
+    int signal = generate(model.get(), options);
+    return signal ? kSignalStatus + signal : 0;
+  }
+  bench(model.get(), options);
+  return 0;
 }
 
 /// A full disk shows at any write or at the last one.
-static int finishOutput() {
+static int finishOutput(int status) {
   if (std::fflush(stdout) == 0 && !std::ferror(stdout))
-    return 0;
+    return status;
   std::fprintf(stderr,
                "rondo-run: error: cannot write standard output: %s; redirect "
                "it elsewhere\n",
@@ -73,9 +80,8 @@ static int finishOutput() {
 
 int main(int argc, char **argv) {
   try {
-    if (std::optional<Options> options = parseCommandLine(argc, argv))
-      run(*options);
-    return finishOutput();
+    std::optional<Options> options = parseCommandLine(argc, argv);
+    return finishOutput(options ? run(*options) : 0);
   } catch (const UsageFailure &failure) {
     std::fprintf(stderr, "rondo-run: error: %s\n", failure.what());
     return 2;
