@@ -88,6 +88,8 @@ private:
                const char *help);
   bool given(const std::string &name) const { return app.count(name) > 0; }
 
+  std::string findEmptyOption(int argc, char **argv) const;
+  std::string findEmptyResult() const;
   llvm::Error finish();
   llvm::Error finishInput();
   llvm::Error finishModel();
@@ -326,14 +328,41 @@ llvm::Error CommandLine::finish() {
   return finishPhases();
 }
 
+/// The first option that is written `--option=`: CLI11 would take the next
+/// argument for its value. Empty if there is none.
+std::string CommandLine::findEmptyOption(int argc, char **argv) const {
+  for (int i = 1; i < argc; ++i) {
+    llvm::StringRef argument = argv[i];
+    std::string name = argument.str().substr(0, argument.size() - 1);
+    if (argument.ends_with("=") && app.get_option_no_throw(name))
+      return name;
+  }
+  return "";
+}
+
+/// The first option that was given as `--option ""`; empty if there is none.
+std::string CommandLine::findEmptyResult() const {
+  for (const CLI::Option *option : app.get_options())
+    if (llvm::is_contained(option->results(), ""))
+      return option->get_name();
+  return "";
+}
+
 /// Reports wrong use.
-static int reportUsage(llvm::StringRef message) {
-  report("error", message);
+static int reportUsage(const llvm::Twine &message) {
+  report("error", message.str());
   llvm::errs() << "rondoc --help lists the options\n";
   return 2;
 }
 
+static int reportEmpty(llvm::StringRef name) {
+  return reportUsage(name +
+                     " has an empty value; give one or leave the option out");
+}
+
 std::optional<int> CommandLine::parse(int argc, char **argv) {
+  if (std::string name = findEmptyOption(argc, argv); !name.empty())
+    return reportEmpty(name);
   std::vector<std::string> arguments;
   for (int i = argc - 1; i > 0; --i) // CLI11 takes them from the end
     arguments.push_back(llvm::StringRef(argv[i]) == "--remarks"
@@ -347,6 +376,8 @@ std::optional<int> CommandLine::parse(int argc, char **argv) {
   } catch (const CLI::ParseError &error) {
     return reportUsage(error.what());
   }
+  if (std::string name = findEmptyResult(); !name.empty())
+    return reportEmpty(name);
   if (texts.version) {
     printVersion();
     return 0;

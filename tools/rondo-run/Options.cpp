@@ -14,6 +14,9 @@
 
 using namespace rondo_run;
 
+/// The option that may be empty: no token ends a sequence.
+static constexpr char kStop[] = "--stop";
+
 //===----------------------------------------------------------------------===//
 // Values with a form of their own
 //===----------------------------------------------------------------------===//
@@ -138,7 +141,7 @@ static void addGenerate(CLI::App &app, Options &options, RawOptions &raw) {
                      "seed of the draws, and of a weightless bundle's weights "
                      "(default 0)")
           ->check(atLeast<uint64_t>(0, "NONNEGATIVE")),
-      app.add_option("--stop", raw.stop,
+      app.add_option(kStop, raw.stop,
                      "token ids that end a sequence; default the checkpoint's, "
                      "--stop= for none")};
   for (CLI::Option *option : added)
@@ -211,17 +214,63 @@ static std::string versionText() {
   return text.str();
 }
 
+[[noreturn]] static void failEmpty(const std::string &name) {
+  throw UsageFailure(name +
+                     " has an empty value; give one or leave the option out");
+}
+
+/// The arguments from the last to the first, as CLI11 takes them. It would take
+/// the next argument for the value of `--option=`.
+static std::vector<std::string> readArguments(const CLI::App &app, int argc,
+                                              char **argv) {
+  std::vector<std::string> arguments;
+  for (int i = argc - 1; i > 0; --i) {
+    std::string argument = argv[i];
+    size_t equals = argument.find('=');
+    std::string name = argument.substr(0, equals);
+    if (equals == std::string::npos || equals + 1 < argument.size())
+      arguments.push_back(argument);
+    else if (name == kStop)
+      arguments.insert(arguments.end(), {"", name});
+    else if (app.get_option_no_throw(name))
+      failEmpty(name);
+    else
+      arguments.push_back(argument); // unknown, and reported as such
+  }
+  return arguments;
+}
+
+/// `--option ""` is no better than `--option=`.
+static void checkNoneEmpty(const CLI::App &app) {
+  for (const CLI::Option *option : app.get_options())
+    for (const std::string &value : option->results())
+      if (value.empty() && option->get_name() != kStop)
+        failEmpty(option->get_name());
+}
+
+static bool isDevice(const std::string &text) {
+  static const std::string kNumbered = "cuda:";
+  uint32_t number = 0;
+  return text == "cpu" || text == "cuda" || text == "emulated" ||
+         (text.compare(0, kNumbered.size(), kNumbered) == 0 &&
+          parseNumber(text.substr(kNumbered.size()), number));
+}
+
 static void finish(Options &options, const RawOptions &raw, bool stopGiven) {
   if (!raw.tokens.empty())
     options.input.tokens = parseTokenList(raw.tokens, "--tokens");
   if (stopGiven)
-    options.generate.stopTokens = raw.stop == "none"
+    options.generate.stopTokens = raw.stop.empty()
                                       ? std::vector<uint32_t>()
-                                      : parseTokenList(raw.stop, "--stop");
+                                      : parseTokenList(raw.stop, kStop);
   if (!raw.bench.empty())
     options.bench = parseBench(raw.bench);
   options.execute.oneByOne = raw.batch == "one";
   options.output.json = raw.output == "json";
+  const std::string &device = options.execute.device;
+  if (!device.empty() && !isDevice(device))
+    throw UsageFailure("--device: unknown device '" + device +
+                       "'; use cpu, cuda, cuda:N or emulated");
   const GenerateOptions &generate = options.generate;
   if (!(generate.temperature >= 0) || std::isinf(generate.temperature))
     throw UsageFailure("--temperature: must be finite and not negative");
@@ -252,13 +301,8 @@ std::optional<Options> rondo_run::parseCommandLine(int argc, char **argv) {
   addExecute(app, options, raw);
   addOutput(app, options, raw);
   app.set_version_flag("--version", versionText);
-  // CLI11 takes the next argument for an empty value.
-  std::vector<std::string> arguments;
-  for (int i = argc - 1; i > 0; --i)
-    arguments.push_back(std::string(argv[i]) == "--stop=" ? "--stop=none"
-                                                          : argv[i]);
   try {
-    app.parse(arguments);
+    app.parse(readArguments(app, argc, argv));
   } catch (const CLI::ParseError &error) {
     if (error.get_exit_code() != 0)
       throw UsageFailure(std::string(error.what()) +
@@ -266,6 +310,7 @@ std::optional<Options> rondo_run::parseCommandLine(int argc, char **argv) {
     app.exit(error); // prints help or version
     return std::nullopt;
   }
-  finish(options, raw, app.count("--stop") > 0);
+  checkNoneEmpty(app);
+  finish(options, raw, app.count(kStop) > 0);
   return options;
 }

@@ -21,8 +21,8 @@ using namespace rondo_run;
 static void rejectUnsupported(const ExecuteOptions &options) {
   if (!options.device.empty() && options.device != "cpu")
     throw InputFailure("--device=" + options.device +
-                       ": this bundle has code for 'cpu' only; compile with "
-                       "--target=nvptx for the others");
+                       ": this bundle has code for 'cpu' only, as have all of "
+                       "this version; leave the option out");
   if (options.depth)
     throw InputFailure("--depth: this bundle's model has a fixed number of "
                        "visits; leave the option out");
