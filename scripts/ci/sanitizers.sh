@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # Runs tests in builds that watch memory, undefined behaviour and threads.
 #
-#   scripts/ci/sanitizers.sh [LANE...]      default: all three
+#   scripts/ci/sanitizers.sh [LANE...]      default: all four
 #
 #   runtime    the runtime's tests, AddressSanitizer and UBSan
 #   threads    the runtime's tests, ThreadSanitizer
 #   compiler   lit tests of importers, bundle, driver and rondo-run, with
 #              damaged files among them: AddressSanitizer and UBSan
+#   bad-input  every kind of bad input, AddressSanitizer and UBSan
 #
 # Builds in build/sanitize and build/tsan (RONDO_BUILD names another folder
 # than build); RONDO_PYTHON is the Python that tests call.
@@ -57,15 +58,21 @@ lane_compiler() {
   "$(llvm_bin)/lit" -sv -j "$jobs" "${folders[@]}"
 }
 
+lane_bad_input() {
+  build_address rondoc rondo-run &&
+    RONDO_BIN=$build/sanitize/bin "${RONDO_PYTHON:-python3}" -m pytest -q -p no:cacheprovider \
+      "$root/test/Integration/test_bad_input.py"
+}
+
 # The runtime's tests lie in bin/ of the whole tree and elsewhere without it.
 test_program() { find "$1" -name rondo-rt-tests -type f -perm -u+x -print -quit; }
 
 choose_compilers
-[ $# -gt 0 ] || set -- runtime threads compiler
+[ $# -gt 0 ] || set -- runtime threads compiler bad-input
 status=0
 for lane in "$@"; do
   case $lane in
-    runtime | threads | compiler) "lane_$lane" || status=1 ;;
+    runtime | threads | compiler | bad-input) "lane_${lane//-/_}" || status=1 ;;
     *) usage_error "there is no lane '$lane'" ;;
   esac
 done
