@@ -79,5 +79,5 @@ def test_equals_numpy(tools: Tools, tmp_path: Path, options: list[str]) -> None:
 def test_stages_are_fused(tools: Tools) -> None:
     text = tools.run("rondoc", MODULE, "--exact", "--compile-to=step", "-o", "-")
     stages = [line.split('"')[1] for line in text.splitlines() if "rondo_rt.stage" in line]
-    assert stages == ["embed", "copy", "norm.q.k.v.gate.append.sigmoid", "k2.v2.append", "attend", "attend",
+    assert stages == ["embed", "copy", "norm.q.k.v.gate.k2.v2.append.sigmoid", "attend", "attend",
                       "sub.mul.add.o.add", "mix.tanh.add", "add.norm.embed"]

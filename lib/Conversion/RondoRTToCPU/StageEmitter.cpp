@@ -11,7 +11,7 @@
 //   few rows                                 many rows
 //   every thread packs all rows              threads share the rows; barrier
 //   into its own scratch
-//   for each unit of this thread's share of the panels
+//   for each unit of this thread's share of the weights' bytes
 //     for each block of kRowBlock rows
 //       contract the block with the unit's panels
 //       for each row of the block: epilogue
@@ -36,18 +36,18 @@ public:
     for (Operation &op : stage.getBody().front().without_terminator()) {
       if (auto tile = dyn_cast<rt::TileOp>(op))
         tiles.push_back(tile);
-      else if (auto packOp = dyn_cast<rt::PackOp>(op))
-        pack = packOp;
+      else if (auto pack = dyn_cast<rt::PackOp>(op))
+        packs.push_back(pack);
       else
         statistics.push_back(&op);
     }
   }
 
   void emit() {
-    if (pack)
-      emitContractions();
-    else
+    if (packs.empty())
       emitRows();
+    else
+      emitContractions();
   }
 
 private:
@@ -79,33 +79,40 @@ private:
 
   //===--- Prologue -------------------------------------------------------===//
 
-  int64_t getRowBytes() {
+  static int64_t getRowBytes(rt::PackOp pack) {
     return rt::getRowBytes(pack.getFormat(), pack.getLayout().getLanes());
   }
 
-  /// Packs the rows and returns where they are.
-  Value emitPack() {
+  static rt::PackOp getPack(rt::ContractOp contract) {
+    return contract.getRows().getDefiningOp<rt::PackOp>();
+  }
+
+  /// Packs the rows for every pack and notes where they are.
+  void emitPacks() {
     Value few = code.compare(arith::CmpIPredicate::sle, values.rows,
                              code.i64(rt::kFewRows));
     auto [shareFirst, shareEnd] = emitShare(code, values, values.rows);
-    Value packed = code.select(
-        few, code.at(values.scratch, static_cast<int64_t>(*pack.getScratch())),
-        code.at(values.arena, static_cast<int64_t>(*pack.getShared())));
+    for (rt::PackOp pack : packs)
+      packed[pack] = code.select(
+          few,
+          code.at(values.scratch, static_cast<int64_t>(*pack.getScratch())),
+          code.at(values.arena, static_cast<int64_t>(*pack.getShared())));
     code.forEach(code.select(few, code.i64(0), shareFirst),
                  code.select(few, values.rows, shareEnd), 1, [&](Value number) {
                    RowEnvironment row;
                    row.row = number;
                    emitStatistics(row);
-                   packRow(row,
-                           code.at(packed, code.mul(number, getRowBytes())));
+                   for (rt::PackOp pack : packs)
+                     packRow(pack, row,
+                             code.at(packed.lookup(pack),
+                                     code.mul(number, getRowBytes(pack))));
                  });
     Value many = code.compare(arith::CmpIPredicate::sgt, values.rows,
                               code.i64(rt::kFewRows));
     code.ifThen(many, [&] { emitBarrier(code, values); });
-    return packed;
   }
 
-  void packRow(RowEnvironment &row, Value target) {
+  void packRow(rt::PackOp pack, RowEnvironment &row, Value target) {
     rt::LayoutAttr layout = pack.getLayout();
     int64_t chunkBytes = rt::getRowBytes(pack.getFormat(), rt::kLanes);
     Block &block = pack.getBody().front();
@@ -115,12 +122,13 @@ private:
       if (layout.getLanes() != layout.getWidth())
         chunk = code.zeroFrom(chunk, code.mul(index, rt::kLanes),
                               layout.getWidth());
-      storeChunk(chunk, code.at(target, code.mul(index, chunkBytes)));
+      storeChunk(pack.getFormat(), chunk,
+                 code.at(target, code.mul(index, chunkBytes)));
     });
   }
 
-  void storeChunk(Value chunk, Value target) {
-    switch (pack.getFormat()) {
+  void storeChunk(rt::RowFormat format, Value chunk, Value target) {
+    switch (format) {
     case rt::RowFormat::F32:
       return code.store(chunk, target);
     case rt::RowFormat::BF16AsF32:
@@ -138,36 +146,42 @@ private:
     return llvm::to_vector(tile.getBody().getOps<rt::ContractOp>());
   }
 
-  /// Panels of one unit: what a share of the work is measured in.
-  static int64_t getCost(rt::TileOp tile) {
-    return getContractions(tile).size();
+  rt::PackedOp getPacked(rt::ContractOp contract) {
+    return facts.lookup<rt::PackedOp>(contract.getWeights());
+  }
+
+  /// Weight bytes of one unit: what a share of the work is measured in.
+  int64_t getCost(rt::TileOp tile) {
+    int64_t bytes = 0;
+    for (rt::ContractOp contract : getContractions(tile))
+      bytes += getPacked(contract).getPanelBytes();
+    return bytes;
   }
 
   void emitContractions() {
-    Value packed = emitPack();
+    emitPacks();
     int64_t total = 0;
     for (rt::TileOp tile : tiles)
       total += tile.getUnits() * getCost(tile);
     auto [first, end] = emitShare(code, values, code.i64(total));
-    int64_t before = 0; // panels of the tiles before
+    int64_t before = 0; // bytes of the tiles before
     for (rt::TileOp tile : tiles) {
-      emitUnits(tile, unitAt(tile, first, before), unitAt(tile, end, before),
-                packed);
+      emitUnits(tile, unitAt(tile, first, before), unitAt(tile, end, before));
       before += tile.getUnits() * getCost(tile);
     }
   }
 
-  /// The unit of `tile` that starts at or after panel `panel` of the stage.
-  Value unitAt(rt::TileOp tile, Value panel, int64_t before) {
+  /// The unit of `tile` that starts at or after byte `place` of the stage.
+  Value unitAt(rt::TileOp tile, Value place, int64_t before) {
     int64_t cost = getCost(tile);
-    Value inside = code.max(code.sub(panel, code.i64(before)), code.i64(0));
+    Value inside = code.max(code.sub(place, code.i64(before)), code.i64(0));
     return code.min(code.div(code.add(inside, cost - 1), cost),
                     code.i64(tile.getUnits()));
   }
 
   /// Units [first, end) of `tile`. One row takes several panels in turns where
   /// the machine reads faster so, and the rest like many rows.
-  void emitUnits(rt::TileOp tile, Value first, Value end, Value packed) {
+  void emitUnits(rt::TileOp tile, Value first, Value end) {
     int64_t turns = getUnitsInTurn(tile);
     if (turns > 1) {
       Value one =
@@ -176,32 +190,36 @@ private:
       Value whole = code.mul(code.div(count, turns), turns);
       Value middle = code.select(one, code.add(first, whole), first);
       code.forEach(first, middle, turns,
-                   [&](Value unit) { emitTurns(tile, unit, turns, packed); });
+                   [&](Value unit) { emitTurns(tile, unit, turns); });
       first = middle;
     }
-    code.forEach(first, end, 1,
-                 [&](Value unit) { emitUnit(tile, unit, packed); });
+    code.forEach(first, end, 1, [&](Value unit) { emitUnit(tile, unit); });
   }
 
-  /// Units whose panels one call of a one-row kernel takes in turns.
+  /// Units whose panels one call of a one-row kernel takes in turns: such that
+  /// all panels of the tile are of one matrix.
   int64_t getUnitsInTurn(rt::TileOp tile) {
-    auto packed =
-        facts.lookup<rt::PackedOp>(getContractions(tile).front().getWeights());
-    int64_t panels =
-        panelsInTurn(toKernelFormat(packed.getFormat()),
-                     toKernelFormat(pack.getFormat()), facts.features);
-    return panels % getCost(tile) == 0 ? panels / getCost(tile) : 1;
+    SmallVector<rt::ContractOp> contractions = getContractions(tile);
+    rt::ContractOp first = contractions.front();
+    for (rt::ContractOp other : contractions)
+      if (other.getWeights() != first.getWeights())
+        return 1;
+    int64_t panels = panelsInTurn(toKernelFormat(getPacked(first).getFormat()),
+                                  toKernelFormat(getPack(first).getFormat()),
+                                  facts.features);
+    int64_t unit = contractions.size();
+    return panels % unit == 0 ? panels / unit : 1;
   }
 
   /// Units [unit, unit + count) of the only row.
-  void emitTurns(rt::TileOp tile, Value unit, int64_t count, Value packed) {
+  void emitTurns(rt::TileOp tile, Value unit, int64_t count) {
     SmallVector<rt::ContractOp> contractions = getContractions(tile);
     int64_t outputBytes = contractions.size() * rt::kLanes * 4; // of one unit
     Value outputs =
         code.at(values.scratch, static_cast<int64_t>(*tile.getScratch()));
     int64_t panels = count * contractions.size();
-    emitContraction(contractions.front(), unit, packed, code.i64(1), outputs,
-                    rt::kLanes * 4, panels);
+    emitContraction(contractions.front(), unit, /*firstRow=*/code.i64(0),
+                    code.i64(1), outputs, rt::kLanes * 4, panels);
     code.forEach(count, [&](Value inTurn) {
       RowEnvironment row;
       row.row = code.i64(0);
@@ -211,7 +229,7 @@ private:
     });
   }
 
-  void emitUnit(rt::TileOp tile, Value unit, Value packed) {
+  void emitUnit(rt::TileOp tile, Value unit) {
     SmallVector<rt::ContractOp> contractions = getContractions(tile);
     int64_t outputBytes = contractions.size() * rt::kLanes * 4; // of one row
     Value outputs =
@@ -220,9 +238,8 @@ private:
         code.i64(0), values.rows, rt::kRowBlock, [&](Value blockFirst) {
           Value count = code.min(code.sub(values.rows, blockFirst),
                                  code.i64(rt::kRowBlock));
-          Value x = code.at(packed, code.mul(blockFirst, getRowBytes()));
           for (auto [number, contraction] : llvm::enumerate(contractions))
-            emitContraction(contraction, unit, x, count,
+            emitContraction(contraction, unit, blockFirst, count,
                             code.at(outputs, number * rt::kLanes * 4),
                             outputBytes);
           code.forEach(code.i64(0), count, 1, [&](Value inBlock) {
@@ -237,21 +254,25 @@ private:
 
   /// The panel of `op` for `count` rows, or for one row `panels` panels from it
   /// on; `outputBytes` from one row or panel to the next in `y`.
-  void emitContraction(rt::ContractOp op, Value unit, Value x, Value count,
-                       Value y, int64_t outputBytes, int64_t panels = 1) {
-    auto packed = facts.lookup<rt::PackedOp>(op.getWeights());
-    PanelFormat format = toKernelFormat(packed.getFormat());
-    Value base = emitWeightAddress(code, values, *packed.getOffset(),
-                                   packed.getLayers(), *packed.getStride());
+  void emitContraction(rt::ContractOp op, Value unit, Value firstRow,
+                       Value count, Value y, int64_t outputBytes,
+                       int64_t panels = 1) {
+    rt::PackedOp matrix = getPacked(op);
+    rt::PackOp pack = getPack(op);
+    PanelFormat format = toKernelFormat(matrix.getFormat());
+    Value base = emitWeightAddress(code, values, *matrix.getOffset(),
+                                   matrix.getLayers(), *matrix.getStride());
     Value panel =
         code.add(code.mul(unit, op.getStride()), op.getFirst() + op.getPanel());
-    Value w = code.at(base, code.mul(panel, packed.getPanelBytes()));
+    Value w = code.at(base, code.mul(panel, matrix.getPanelBytes()));
+    Value x =
+        code.at(packed.lookup(pack), code.mul(firstRow, getRowBytes(pack)));
     RowFormat rowFormat = toKernelFormat(pack.getFormat());
     SmallVector<Value> args{x,
-                            code.i64(getRowBytes()),
+                            code.i64(getRowBytes(pack)),
                             w,
                             code.i64(lineBytes(format)),
-                            code.i64(packed.getK()),
+                            code.i64(matrix.getK()),
                             y,
                             code.i64(outputBytes)};
     if (panels == 1)
@@ -265,7 +286,8 @@ private:
   ModuleFacts &facts;
   const BodyValues &values;
   SmallVector<Operation *> statistics;
-  rt::PackOp pack;
+  SmallVector<rt::PackOp> packs;
+  DenseMap<Operation *, Value> packed; // rows of each pack
   SmallVector<rt::TileOp> tiles;
 };
 

@@ -27,14 +27,17 @@ rondo_rt.body @mlp block 0 caches(0) inputs [0] outputs [0] {
   rondo_rt.return %y : tensor<?x64xf32>
 }
 
-// Tests that a norm is cloned into every linear that reads it.
+// Tests that linears that do not need each other share a stage, also when an
+// epilogue stands between them.
 // CHECK-LABEL: rondo_rt.body @unfused
 rondo_rt.body @unfused block 1 caches(0) inputs [0] outputs [0] {
 ^bb0(%x: tensor<?x64xf32>):
-  // CHECK: rondo_rt.stage "norm.g.silu"
+  // CHECK: rondo_rt.stage "norm.g.u.silu.mul"
   // CHECK: rondo.norm
-  // CHECK: rondo_rt.stage "norm.u.mul"
-  // CHECK: rondo.norm
+  // CHECK-NOT: rondo.norm
+  // CHECK: rondo.linear {{.*}}[@layer.g]
+  // CHECK-NEXT: rondo.linear {{.*}}[@layer.u]
+  // CHECK-NEXT: rondo.activation
   // CHECK: rondo_rt.stage "d"
   %n = rondo.norm rms %x eps 1.0e-5 : tensor<?x64xf32>
   %g = rondo.linear %n, [@layer.g] : tensor<?x64xf32> -> tensor<?x96xf32>
@@ -43,6 +46,23 @@ rondo_rt.body @unfused block 1 caches(0) inputs [0] outputs [0] {
   %m = arith.mulf %s, %u : tensor<?x96xf32>
   %d = rondo.linear %m, [@layer.d] : tensor<?x96xf32> -> tensor<?x64xf32>
   rondo_rt.return %d : tensor<?x64xf32>
+}
+
+// Tests that a norm is cloned into every stage that reads it, and that a linear
+// does not join a stage that computes what it reads.
+// CHECK-LABEL: rondo_rt.body @dependent
+rondo_rt.body @dependent block 5 caches(0) inputs [0] outputs [0] {
+^bb0(%x: tensor<?x64xf32>):
+  // CHECK: rondo_rt.stage "norm.q"
+  // CHECK: rondo.norm
+  // CHECK: rondo_rt.stage "norm.add.q"
+  // CHECK: rondo.norm
+  // CHECK: rondo_rt.return
+  %n = rondo.norm rms %x eps 1.0e-5 : tensor<?x64xf32>
+  %q = rondo.linear %n, [@layer.q] : tensor<?x64xf32> -> tensor<?x64xf32>
+  %a = arith.addf %n, %q : tensor<?x64xf32>
+  %y = rondo.linear %a, [@layer.q] : tensor<?x64xf32> -> tensor<?x64xf32>
+  rondo_rt.return %y : tensor<?x64xf32>
 }
 
 // Tests that attention stands alone, after the append that it reads.

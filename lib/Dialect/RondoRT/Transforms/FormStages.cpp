@@ -7,7 +7,8 @@
 //===----------------------------------------------------------------------===//
 //
 // A barrier costs, so as much as possible goes between two of them. Linears,
-// attention and embeddings are *roots*, one to a stage. What follows a linear
+// attention and embeddings are *roots*. Linears that do not need each other
+// share a stage, the others have one of their own. What follows a linear
 // lane by lane joins its stage as an epilogue. Everything else *floats*: it is
 // cloned into the prologue of every linear that reads it, or gets a stage of
 // its own when something needs it in memory.
@@ -44,9 +45,17 @@ namespace rondo::rt {
 namespace {
 /// Operations of one stage, each in the order of the body.
 struct StagePlan {
-  Operation *root = nullptr;             // null: rows only
+  SmallVector<Operation *> roots;        // several linears, or one, or none
   llvm::SetVector<Operation *> prologue; // clones, shared with other stages
   SmallVector<Operation *> epilogue;     // placed here and nowhere else
+
+  /// All of them; every operand comes before its readers.
+  SmallVector<Operation *> getOps() const {
+    SmallVector<Operation *> ops(prologue.begin(), prologue.end());
+    ops.append(roots);
+    ops.append(epilogue);
+    return ops;
+  }
 };
 
 bool isRoot(Operation *op) {
@@ -84,10 +93,10 @@ public:
 private:
   void place(Operation *op) {
     if (isRoot(op)) {
-      if (isa<rondo::LinearOp>(op))
-        startStage(op);
-      else
+      if (!isa<rondo::LinearOp>(op))
         startStageOnRows(op);
+      else if (!joinAsRoot(op))
+        startStage(op);
     } else if (isa<ReturnOp>(op)) {
       for (Value value : op->getOperands())
         materialize(value);
@@ -104,11 +113,44 @@ private:
     for (Value operand : op->getOperands())
       collectFloating(operand, plan.prologue);
     if (isRoot(op))
-      plan.root = op;
+      plan.roots.push_back(op);
     else
       plan.epilogue.push_back(op);
     stageOf[op] = stages.size();
     stages.push_back(std::move(plan));
+  }
+
+  bool hasLinear(int64_t stage) {
+    const StagePlan &plan = stages[stage];
+    return !plan.roots.empty() && isa<rondo::LinearOp>(plan.roots.front());
+  }
+
+  /// Whether `value` is computed by stage `stage`.
+  bool isComputedBy(Value value, int64_t stage) {
+    Operation *def = value.getDefiningOp();
+    auto it = stageOf.find(def);
+    return def && it != stageOf.end() && it->second == stage;
+  }
+
+  /// Adds the linear `op` to the last stage, if that has linears and computes
+  /// nothing that `op` reads.
+  bool joinAsRoot(Operation *op) {
+    int64_t last = static_cast<int64_t>(stages.size()) - 1;
+    if (last < 0 || !hasLinear(last))
+      return false;
+    llvm::SetVector<Operation *> needed;
+    for (Value operand : op->getOperands())
+      collectFloating(operand, needed);
+    needed.insert(op);
+    for (Operation *reader : needed)
+      for (Value operand : reader->getOperands())
+        if (isComputedBy(operand, last))
+          return false;
+    needed.remove(op);
+    stages[last].prologue.insert_range(needed);
+    stages[last].roots.push_back(op);
+    stageOf[op] = last;
+    return true;
   }
 
   /// As startStage, but operands are in memory before.
@@ -150,7 +192,7 @@ private:
       else
         collectFloating(operand, floating);
     }
-    if (latest < 0 || !isa_and_nonnull<rondo::LinearOp>(stages[latest].root))
+    if (latest < 0 || !hasLinear(latest))
       return -1;
     for (Operation *needed : floating) {
       if (isRowNorm(needed))
@@ -168,8 +210,7 @@ private:
   /// Whether every operand of `op` is computed by `stage`.
   bool computesAll(int64_t stage, Operation *op) {
     return llvm::all_of(op->getOperands(), [&](Value operand) {
-      Operation *def = operand.getDefiningOp();
-      return def && stageOf.contains(def) && stageOf.lookup(def) == stage;
+      return isComputedBy(operand, stage);
     });
   }
 
@@ -214,12 +255,8 @@ std::string getNamePart(Operation *op) {
 
 /// For example "norm.gate.up.silu.mul".
 std::string getStageName(const StagePlan &plan) {
-  SmallVector<Operation *> ops(plan.prologue.begin(), plan.prologue.end());
-  if (plan.root)
-    ops.push_back(plan.root);
-  ops.append(plan.epilogue);
   std::string name, last;
-  for (Operation *op : ops) {
+  for (Operation *op : plan.getOps()) {
     std::string part = getNamePart(op);
     if (part != last)
       name += (name.empty() ? "" : ".") + part;
@@ -255,11 +292,7 @@ public:
 
 private:
   void buildStage(int64_t index, StagePlan &plan) {
-    SmallVector<Operation *> ops(plan.prologue.begin(), plan.prologue.end());
-    if (plan.root)
-      ops.push_back(plan.root);
-    ops.append(plan.epilogue);
-
+    SmallVector<Operation *> ops = plan.getOps();
     SmallVector<Value> escaping;
     for (Operation *op : ops)
       for (Value result : op->getResults())

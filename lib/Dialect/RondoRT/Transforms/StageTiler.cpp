@@ -6,11 +6,11 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// A stage with a linear becomes: statistics of the norms in front of it, one
-// pack of its input, and one tile for each *group* of results. Results that an
-// operation of the epilogue combines (gate and up) form a group: their panels
-// lie side by side, so that the thread that has both finishes in registers.
-// A stage without a root becomes tiles alone.
+// A stage with linears becomes: statistics of the norms in front of them, one
+// pack of each one's input, and one tile for each *group* of results. Results
+// that an operation of the epilogue combines (gate and up) form a group: one
+// unit has a panel of each, so that the thread that has them finishes in
+// registers. A stage without a root becomes tiles alone.
 //
 //===----------------------------------------------------------------------===//
 #include "StageTiler.h"
@@ -26,7 +26,7 @@ using namespace rondo::rt;
 namespace {
 /// What one tile computes.
 struct TileGroup {
-  SmallVector<unsigned> outputs; // results of the linear
+  SmallVector<OpResult> outputs; // results of linears
   SmallVector<Value> yielded;    // values that leave the stage
   SmallVector<Operation *> effects;
   LayoutAttr layout;
@@ -42,23 +42,13 @@ public:
                 physical, options.positions, NormMap()} {}
 
   StageOp tile() {
-    Operation *root = findRoot();
     SmallVector<Type> types;
     for (Value result : stage.getResults())
       types.push_back(context.layouts.getPhysicalType(result));
     tiled =
         StageOp::create(builder, stage.getLoc(), types, stage.getNameAttr());
     builder.setInsertionPointToStart(&tiled.getBody().emplaceBlock());
-    bool done = false;
-    if (auto linear = dyn_cast_or_null<rondo::LinearOp>(root))
-      done = tileLinear(linear);
-    else if (auto attend = dyn_cast_or_null<rondo::AttendOp>(root))
-      done = tileAttend(attend);
-    else if (auto embed = dyn_cast_or_null<rondo::EmbedOp>(root))
-      done = tileEmbed(embed);
-    else
-      done = tileRows();
-    if (!done)
+    if (!tileRoots())
       return nullptr;
     builder.setInsertionPointToEnd(&tiled.getBody().front());
     auto values =
@@ -69,11 +59,15 @@ public:
   }
 
 private:
-  Operation *findRoot() {
-    for (Operation &op : stage.getBody().front())
-      if (isa<rondo::LinearOp, rondo::AttendOp, rondo::EmbedOp>(op))
-        return &op;
-    return nullptr;
+  /// Several linears may share a stage; attention and embeddings stand alone.
+  bool tileRoots() {
+    Block &block = stage.getBody().front();
+    for (auto attend : block.getOps<rondo::AttendOp>())
+      return tileAttend(attend);
+    for (auto embed : block.getOps<rondo::EmbedOp>())
+      return tileEmbed(embed);
+    linears = llvm::to_vector(block.getOps<rondo::LinearOp>());
+    return linears.empty() ? tileRows() : tileLinears();
   }
 
   rt::YieldOp getStageYield() {
@@ -122,21 +116,22 @@ private:
     return true;
   }
 
-  bool tileLinear(rondo::LinearOp linear) {
-    Value rows = emitPack(linear);
-    if (!rows)
+  bool tileLinears() {
+    if (!emitAllStatistics(linears.back()))
       return false;
-    for (TileGroup &group : formGroups(linear))
-      if (!emitTile(group, linear, rows))
+    for (rondo::LinearOp linear : linears)
+      if (!emitPack(linear))
+        return false;
+    for (TileGroup &group : formGroups())
+      if (!emitTile(group))
         return false;
     return true;
   }
 
   /// A stage without root: one tile for each width of what it leaves.
   bool tileRows() {
-    for (Operation &op : stage.getBody().front())
-      if (!emitStatistics(&op))
-        return false;
+    if (!emitAllStatistics(getStageYield()))
+      return false;
     llvm::MapVector<LayoutAttr, TileGroup> groups;
     auto groupOf = [&](Value value) -> TileGroup & {
       TileGroup &group = groups[context.layouts.get(value)];
@@ -157,7 +152,7 @@ private:
     }
     for (auto &[layout, group] : groups) {
       group.panels = hasHeadNorm() ? layout.getHeadLanes() / kLanes : 1;
-      if (!emitTile(group, nullptr, nullptr))
+      if (!emitTile(group))
         return false;
     }
     return true;
@@ -224,6 +219,17 @@ private:
     return true;
   }
 
+  /// The statistics of all whole-row norms before `end`.
+  bool emitAllStatistics(Operation *end) {
+    for (Operation &op : stage.getBody().front()) {
+      if (&op == end)
+        break;
+      if (!emitStatistics(&op))
+        return false;
+    }
+    return true;
+  }
+
   RowFormat getRowFormat(rondo::LinearOp linear) {
     switch (linear.getArithmetic().value_or(Arithmetic::Exact)) {
     case Arithmetic::Exact:
@@ -236,13 +242,8 @@ private:
     llvm_unreachable("unknown arithmetic mode");
   }
 
-  Value emitPack(rondo::LinearOp linear) {
-    for (Operation &op : stage.getBody().front()) {
-      if (&op == linear)
-        break;
-      if (!emitStatistics(&op))
-        return nullptr;
-    }
+  /// Packs the rows that `linear` reads; false after an error.
+  bool emitPack(rondo::LinearOp linear) {
     Value input = linear.getInput();
     auto pack = PackOp::create(
         builder, linear.getLoc(), PackedRowsType::get(stage.getContext()),
@@ -254,41 +255,43 @@ private:
     ChunkEvaluator chunks(context, inside, index, /*panels=*/1);
     Value chunk = chunks.get(input, 0);
     if (!chunk)
-      return nullptr;
+      return false;
     rt::YieldOp::create(inside, linear.getLoc(), chunk);
-    return pack.getResult();
+    packedRows[linear] = pack.getResult();
+    return true;
   }
 
   //===--------------------------------------------------------------------===//
   // Groups
   //===--------------------------------------------------------------------===//
 
-  /// Results of `linear` that `value` depends on.
-  void collectOutputs(rondo::LinearOp linear, Value value,
-                      llvm::SetVector<unsigned> &outputs) {
-    if (value.getDefiningOp() == linear.getOperation()) {
-      outputs.insert(cast<OpResult>(value).getResultNumber());
+  /// Results of the stage's linears that `value` depends on.
+  void collectOutputs(Value value, llvm::SetVector<OpResult> &outputs) {
+    if (!isInside(value))
+      return;
+    if (isa<rondo::LinearOp>(value.getDefiningOp())) {
+      outputs.insert(cast<OpResult>(value));
       return;
     }
-    if (isInside(value))
-      for (Value operand : value.getDefiningOp()->getOperands())
-        collectOutputs(linear, operand, outputs);
+    for (Value operand : value.getDefiningOp()->getOperands())
+      collectOutputs(operand, outputs);
   }
 
-  SmallVector<TileGroup> formGroups(rondo::LinearOp linear) {
+  SmallVector<TileGroup> formGroups() {
     // Every value that is kept joins the results it is made of.
-    SmallVector<unsigned> leader(linear.getNumResults());
-    for (unsigned i = 0; i < leader.size(); ++i)
-      leader[i] = i;
-    auto join = [&](Value value) -> unsigned {
-      llvm::SetVector<unsigned> outputs;
-      collectOutputs(linear, value, outputs);
-      unsigned first = leader[outputs.front()];
-      for (unsigned output : outputs) {
-        unsigned old = leader[output];
-        for (unsigned &l : leader)
-          if (l == old)
-            l = first;
+    llvm::MapVector<OpResult, OpResult> leader;
+    for (rondo::LinearOp linear : linears)
+      for (OpResult result : linear->getResults())
+        leader[result] = result;
+    auto join = [&](Value value) -> OpResult {
+      llvm::SetVector<OpResult> outputs;
+      collectOutputs(value, outputs);
+      OpResult first = leader[outputs.front()];
+      for (OpResult output : outputs) {
+        OpResult old = leader[output];
+        for (auto &[result, its] : leader)
+          if (its == old)
+            its = first;
       }
       return first;
     };
@@ -299,9 +302,9 @@ private:
         for (Value operand : op.getOperands())
           join(operand);
 
-    llvm::MapVector<unsigned, TileGroup> groups;
-    for (unsigned i = 0; i < leader.size(); ++i)
-      groups[leader[i]].outputs.push_back(i);
+    llvm::MapVector<OpResult, TileGroup> groups;
+    for (auto [result, its] : leader)
+      groups[its].outputs.push_back(result);
     for (Value value : getStageYield().getValues())
       groups[join(value)].yielded.push_back(value);
     for (Operation &op : stage.getBody().front())
@@ -313,8 +316,7 @@ private:
 
     SmallVector<TileGroup> result;
     for (auto &[first, group] : groups) {
-      group.layout =
-          context.layouts.get(linear.getResult(group.outputs.front()));
+      group.layout = context.layouts.get(group.outputs.front());
       if (hasHeadNorm() && group.layout.getHeads() > 1)
         group.panels = group.layout.getHeadLanes() / kLanes;
       result.push_back(std::move(group));
@@ -326,7 +328,7 @@ private:
   // Tiles
   //===--------------------------------------------------------------------===//
 
-  bool emitTile(TileGroup &group, rondo::LinearOp linear, Value rows) {
+  bool emitTile(TileGroup &group) {
     SmallVector<Type> types;
     for (Value value : group.yielded)
       types.push_back(context.layouts.getPhysicalType(value));
@@ -338,8 +340,8 @@ private:
     Value unit = block.addArgument(builder.getIndexType(), stage.getLoc());
     OpBuilder inside = OpBuilder::atBlockBegin(&block);
     ChunkEvaluator chunks(context, inside, unit, group.panels);
-    if (linear)
-      emitContractions(group, linear, rows, inside, unit, chunks);
+    for (rondo::LinearOp linear : linears)
+      emitContractions(group, linear, inside, unit, chunks);
     SmallVector<Value> yielded;
     for (Value value : group.yielded)
       for (int64_t panel = 0; panel < group.panels; ++panel)
@@ -355,18 +357,27 @@ private:
     return true;
   }
 
-  void emitContractions(TileGroup &group, rondo::LinearOp linear, Value rows,
+  /// The results of `linear` that belong to `group`.
+  void emitContractions(TileGroup &group, rondo::LinearOp linear,
                         OpBuilder &inside, Value unit, ChunkEvaluator &chunks) {
+    SmallVector<unsigned> outputs;
     SmallVector<FlatSymbolRefAttr> params;
     SmallVector<LayoutAttr> layouts;
-    for (unsigned output : group.outputs) {
-      params.push_back(cast<FlatSymbolRefAttr>(linear.getWeights()[output]));
-      layouts.push_back(context.layouts.get(linear.getResult(output)));
+    for (OpResult result : group.outputs) {
+      if (result.getOwner() != linear)
+        continue;
+      outputs.push_back(result.getResultNumber());
+      params.push_back(
+          cast<FlatSymbolRefAttr>(linear.getWeights()[outputs.back()]));
+      layouts.push_back(context.layouts.get(result));
     }
+    if (outputs.empty())
+      return;
+    Value rows = packedRows.lookup(linear);
     PackedOp packed = context.weights.getPacked(params, layouts, group.panels);
-    int64_t stride = group.panels * group.outputs.size();
+    int64_t stride = group.panels * outputs.size();
     VectorType type = VectorType::get({kLanes}, inside.getF32Type());
-    for (auto [i, output] : llvm::enumerate(group.outputs))
+    for (auto [i, output] : llvm::enumerate(outputs))
       for (int64_t panel = 0; panel < group.panels; ++panel) {
         Value chunk = ContractOp::create(
             inside, linear.getLoc(), type, rows, packed.getSymName(), unit,
@@ -427,9 +438,8 @@ private:
   bool belongsTo(Value value, TileGroup &group) {
     if (group.outputs.empty())
       return context.layouts.get(value) == group.layout;
-    auto linear = cast<rondo::LinearOp>(findRoot());
-    llvm::SetVector<unsigned> outputs;
-    collectOutputs(linear, value, outputs);
+    llvm::SetVector<OpResult> outputs;
+    collectOutputs(value, outputs);
     return llvm::is_contained(group.outputs, outputs.front());
   }
 
@@ -438,6 +448,8 @@ private:
   OpBuilder builder;
   TilingContext context;
   StageOp tiled;
+  SmallVector<rondo::LinearOp> linears;
+  DenseMap<Operation *, Value> packedRows; // of each linear
   IRMapping results; // value of the stage -> physical result
 };
 } // namespace
