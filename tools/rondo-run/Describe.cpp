@@ -112,3 +112,7 @@ void rondo_run::describe(const rondo_rt_model *model, bool json) {
   line("tokenizer", manifest["tokenizer"] ? "yes" : "no");
   line("trace points", std::to_string(manifest["trace"].size()));
 }
+
+size_t rondo_run::countTensors(const rondo_rt_model *model) {
+  return Json::parse(rondo_rt_model_manifest(model))["tensors"].size();
+}

@@ -7,10 +7,15 @@
 
 #include "Handles.h"
 
+#include <cstddef>
+
 namespace rondo_run {
 
 /// Prints the manifest: a summary, or, if `json`, all of it.
 void describe(const rondo_rt_model *model, bool json);
+
+/// Number of tensors that the bundle has hashes of: all but the gaps.
+size_t countTensors(const rondo_rt_model *model);
 
 } // namespace rondo_run
 

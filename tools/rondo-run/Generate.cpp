@@ -271,6 +271,21 @@ void printResult(const rondo_rt_scheduler *scheduler,
     printText(sequences);
 }
 
+/// Prompts alone are computed, which shows faults, but leave nothing to see.
+void reportSilence(const std::vector<Prompt> &prompts, const Options &options) {
+  const OutputOptions &output = options.output;
+  if (options.generate.newTokens || output.json || !output.logitsFile.empty() ||
+      !output.traceFile.empty())
+    return;
+  size_t tokens = 0;
+  for (const Prompt &prompt : prompts)
+    tokens += prompt.size();
+  std::fprintf(stderr,
+               "rondo-run: %zu prompt tokens computed, nothing asked of them; "
+               "give --generate, --logits, --trace or --output=json\n",
+               tokens);
+}
+
 void reportInterrupt(const std::vector<Prompt> &sequences,
                      const OutputOptions &output) {
   size_t tokens = 0;
@@ -333,10 +348,12 @@ int rondo_run::generate(rondo_rt_model *model, const Options &options) {
   int signal = caughtSignal; // a later one comes too late
   checkRequests(created, prompts.size());
   std::vector<Prompt> sequences = collectTokens(created, prompts.size());
-  if (signal)
+  if (signal) {
     reportInterrupt(sequences, options.output);
-  else
+  } else {
     writer.publish();
+    reportSilence(prompts, options);
+  }
   printResult(created, sequences, options, info.visit_count,
               rondo_rt_session_threads(session.get()));
   return signal;

@@ -45,6 +45,14 @@ static Model loadModel(const Options &options, uint32_t flags) {
   return Model(model);
 }
 
+/// Loading has checked all tensors but the weights, and this checks those.
+static void verify(const rondo_rt_model *model, const Options &options) {
+  check(rondo_rt_model_verify(model), "'" + options.model + "': ");
+  // Standard output stays JSON for programs.
+  std::fprintf(options.describe == "json" ? stderr : stdout,
+               "%zu tensors verified\n", countTensors(model));
+}
+
 /// Exit status of a program that a signal ended, as shells report it.
 static constexpr int kSignalStatus = 128;
 
@@ -54,7 +62,7 @@ static int run(const Options &options) {
   Model model = loadModel(options, inspect ? RONDO_RT_MODEL_INSPECT : 0);
   rejectUnsupported(options.execute);
   if (options.verify)
-    check(rondo_rt_model_verify(model.get()), "'" + options.model + "': ");
+    verify(model.get(), options);
   if (!options.describe.empty())
     describe(model.get(), options.describe == "json");
   if (inspect)
