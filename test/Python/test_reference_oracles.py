@@ -11,11 +11,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from rondo.reference import evaluate, greedy, load_model, read_inputs
+from rondo.reference import Inputs, evaluate, greedy, load_model, read_inputs
 
 
 def read(case: Path, name: str) -> Any:
     return json.loads((case / name).read_text())
+
+
+def inputs_of(case: Path) -> Inputs:
+    tensors = case / "inputs.safetensors"
+    return read_inputs(case / "inputs.json", tensors if tensors.exists() else None)
 
 
 def differences(case: Path, dtype: type) -> dict[str, float]:
@@ -23,7 +28,7 @@ def differences(case: Path, dtype: type) -> dict[str, float]:
 
     Integers have to be equal.
     """
-    outputs, traced = evaluate(load_model(case, dtype), read_inputs(case / "inputs.json"))
+    outputs, traced = evaluate(load_model(case, dtype), inputs_of(case))
     found = outputs | traced
     worst = {}
     for name, want in load_file(case / "expected.safetensors").items():
@@ -53,7 +58,7 @@ def test_float64_is_the_authors_float64(case: Path) -> None:
 # Tests greedy decoding with and without a cache against both recorded runs.
 @pytest.mark.parametrize("recompute, recorded", [(False, "with_cache"), (True, "without_cache")])
 def test_greedy_tokens(decoder_case: Path, recompute: bool, recorded: str) -> None:
-    model = load_model(decoder_case)
+    model = load_model(decoder_case).prepared(inputs_of(decoder_case))
     expected = read(decoder_case, "greedy.json")
     for run in expected["runs"]:
         result = greedy(model, run["prompt"], expected["new_tokens"], recompute=recompute)

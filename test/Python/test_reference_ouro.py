@@ -114,7 +114,7 @@ def test_rule_that_does_not_fit(llama_case: Path, capsys: pytest.CaptureFixture[
     assert main([str(llama_case), "--tokens=1", "--exit=none", "--generate=1"]) == 1
     errors = capsys.readouterr().err.splitlines()
     assert errors[0] == "error: exit at visit 4, but there are visits 0 to 3 only"
-    assert errors[1] == "error: --exit is for models with an exit gate; leave it out"
+    assert errors[1] == "error: --exit is for Ouro models only; leave it out"
 
 
 REFUSED = [

@@ -12,25 +12,27 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rondo.reference import gemma, gpt_neox, llama, nanbeige, ouro
+from rondo.reference import gemma, gpt_neox, huginn, llama, nanbeige, ouro
 from rondo.reference.checkpoint import open_checkpoint
 from rondo.reference.config import need
 from rondo.reference.decoder import Decoder, Trace
 from rondo.reference.errors import CheckpointError
 from rondo.reference.evaluation import evaluate
 from rondo.reference.generation import Generated, greedy
+from rondo.reference.huginn import Huginn
 from rondo.reference.inputs import Inputs, read_inputs
 from rondo.reference.ouro import ExitRule, Ouro
 from rondo.reference.schedule import Loop
 
 __all__ = [
-    "CheckpointError", "Decoder", "ExitRule", "Generated", "Inputs", "Loop", "Ouro", "Trace", "evaluate", "greedy",
-    "load_model", "read_inputs",
+    "CheckpointError", "Decoder", "ExitRule", "Generated", "Huginn", "Inputs", "Loop", "Ouro", "Trace",
+    "evaluate", "greedy", "load_model", "read_inputs",
 ]  # fmt: skip
 
 _FAMILIES = {
     "gemma": gemma.build,
     "gpt_neox": gpt_neox.build,
+    "huginn_raven": huginn.build,
     "llama": llama.build,
     "nanbeige": nanbeige.build,
     "ouro": ouro.build,

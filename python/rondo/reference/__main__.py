@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -21,15 +21,20 @@ from rondo.reference import (
     CheckpointError,
     Decoder,
     ExitRule,
+    Huginn,
     Inputs,
     Loop,
     Ouro,
     evaluate,
     greedy,
+    initial_state,
     load_model,
     read_inputs,
 )
+from rondo.reference.inputs import read_tensors
 from rondo.reference.layers import Array
+
+Family = TypeVar("Family", bound=Decoder)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,9 +61,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--generate", type=_count, default=0, metavar="N", help="greedy tokens after each sequence")
     parser.add_argument("--stop", type=_token_list, metavar="ID,ID", help="ids that end a sequence; --stop= for none")
     parser.add_argument("--recompute", action="store_true", help="run everything again for each new token")
-    parser.add_argument("--loop", type=_loop, action="append", default=[], metavar="FIRST:LAST:TIMES",
+    parser.add_argument("--loop", type=_checked(Loop.parse), action="append", default=[], metavar="FIRST:LAST:TIMES",
                         help="visit layers FIRST..LAST TIMES times; repeatable")  # fmt: skip
-    parser.add_argument("--exit", type=_exit_rule, metavar="RULE",
+    parser.add_argument("--inputs", type=Path, metavar="FILE", help="safetensors file with inputs that are tensors")
+    parser.add_argument(
+        "--depth", type=_count, metavar="R", help="Huginn: visits of the core; default the checkpoint's"
+    )
+    parser.add_argument("--initial-state", type=_checked(initial_state.parse), metavar="STATE",
+                        help="Huginn: zeros or seed:NUMBER; default seed:0, or what --inputs gives")  # fmt: skip
+    parser.add_argument("--exit", type=_checked(ExitRule.parse), metavar="RULE",
                         help="Ouro: none, step:VISIT, gate:THRESHOLD, weighted; default the checkpoint's")  # fmt: skip
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="type of all arithmetic")
     parser.add_argument("--version", action="version", version=f"rondo {__version__}")
@@ -76,23 +87,21 @@ def _count(text: str) -> int:
     return count
 
 
-def _loop(text: str) -> Loop:
-    try:
-        return Loop.parse(text)
-    except CheckpointError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def _checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The parser of an option's value, as argparse wants it."""
 
+    def parse_option(text: str) -> Any:
+        try:
+            return parse(text)
+        except CheckpointError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
 
-def _exit_rule(text: str) -> ExitRule:
-    try:
-        return ExitRule.parse(text)
-    except CheckpointError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    return parse_option
 
 
 def _run(options: argparse.Namespace) -> None:
-    inputs = Inputs((tuple(options.tokens),)) if options.tokens_file is None else read_inputs(options.tokens_file)
-    model = _model(options)
+    inputs = _inputs(options)
+    model = _model(options, inputs).prepared(inputs)
     if options.logits or options.trace:
         outputs, traced = evaluate(model, inputs)
         if options.logits:
@@ -103,13 +112,33 @@ def _run(options: argparse.Namespace) -> None:
         print(json.dumps(_generate(model, inputs, options)))
 
 
-def _model(options: argparse.Namespace) -> Decoder:
+def _inputs(options: argparse.Namespace) -> Inputs:
+    if options.tokens_file is not None:
+        return read_inputs(options.tokens_file, options.inputs)
+    return Inputs((tuple(options.tokens),), **(read_tensors(options.inputs) if options.inputs else {}))
+
+
+def _model(options: argparse.Namespace, inputs: Inputs) -> Decoder:
+    """The model with what the options say about its family's recurrence."""
     model = load_model(options.model, options.dtype, options.loop)
-    if options.exit is None:
-        return model
-    if not isinstance(model, Ouro):
-        raise CheckpointError("--exit is for models with an exit gate; leave it out")
-    return model.with_exit(options.exit)
+    if options.exit is not None:
+        model = _of_kind(model, Ouro, "--exit").with_exit(options.exit)
+    if options.depth is not None:
+        if inputs.num_steps:
+            raise CheckpointError("the inputs file has 'num_steps'; leave out --depth")
+        model = _of_kind(model, Huginn, "--depth").with_steps(options.depth)
+    if options.initial_state is not None:
+        if inputs.initial_state is not None:
+            raise CheckpointError("--inputs gives the initial state; leave out --initial-state")
+        huginn = _of_kind(model, Huginn, "--initial-state")
+        model = huginn.with_initial_state(options.initial_state(huginn.shape.hidden, huginn.deviation))
+    return model
+
+
+def _of_kind(model: Decoder, kind: type[Family], option: str) -> Family:
+    if not isinstance(model, kind):
+        raise CheckpointError(f"{option} is for {kind.__name__} models only; leave it out")
+    return model
 
 
 def _save(path: Path, tensors: dict[str, Array]) -> None:

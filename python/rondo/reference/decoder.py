@@ -2,7 +2,7 @@
 """A decoder that runs a schedule over shared layers, with a KV cache.
 
 Families are this decoder with other parts (`parts.py`), weights and schedules: `llama.py`,
-`gemma.py`, `gpt_neox.py`, `nanbeige.py`, `ouro.py`.
+`gemma.py`, `gpt_neox.py`, `huginn.py`, `nanbeige.py`, `ouro.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rondo.reference.errors import CheckpointError
 from rondo.reference.inputs import Inputs
@@ -63,6 +64,23 @@ class Cache:
         return self.keys.shape[1]
 
 
+@dataclass
+class Call:
+    """A call of a decoder under way: where its rows stand, and what has been traced and executed so far."""
+
+    cache: Cache
+    positions: NDArray[np.integer]  # [N]
+    cos: Array  # [N, 1, D / 2], as sin
+    sin: Array
+    trace: Trace
+    executions: int = 0
+
+    def place(self, run: Run) -> Place:
+        """Where the rows stand for one execution."""
+        keys, values = self.cache.keys[run.slot], self.cache.values[run.slot]
+        return Place(self.cache.length, self.cos, self.sin, keys, values, run.writes_kv)
+
+
 class Decoder:
     """Token ids in, logits out."""
 
@@ -93,26 +111,37 @@ class Decoder:
 
         Raises CheckpointError for token ids outside the vocabulary and for more positions than the cache has.
         """
+        call = self._begin(tokens, cache, trace)
+        x = self._through(self.schedule, self._embed(tokens, call), call)
+        return self._end(x, call)
+
+    def _begin(self, tokens: Sequence[int], cache: Cache, trace: Trace | None) -> Call:
         self._check(tokens, cache)
-        x = self.weights.embedding[np.asarray(tokens)] * self.dtype.type(self.weights.embedding_scale)
         positions = np.arange(cache.length, cache.length + len(tokens))
         cos, sin = self.rope.tables(positions, self.shape.head_dim, self.dtype)
-        record = {} if trace is None else trace
-        record["embedding"] = x
-        executions = 0
-        for step in self.schedule:
+        return Call(cache, positions, cos, sin, {} if trace is None else trace)
+
+    def _embed(self, tokens: Sequence[int], call: Call) -> Array:
+        x = self.weights.embedding[np.asarray(tokens)] * self.dtype.type(self.weights.embedding_scale)
+        call.trace["embedding"] = x
+        return x
+
+    def _through(self, steps: Sequence[Step], x: Array, call: Call) -> Array:
+        """Take the states x [N, d] through some steps of the schedule."""
+        for step in steps:
             if isinstance(step, Run):
-                keys, values = cache.keys[step.slot], cache.values[step.slot]
-                place = Place(cache.length, cos, sin, keys, values, step.writes_kv)
-                x = self.weights.layers[step.layer](x, place)
-                record[f"layer.{executions}"] = x
-                executions += 1
+                x = self.weights.layers[step.layer](x, call.place(step))
+                call.trace[f"layer.{call.executions}"] = x
+                call.executions += 1
             elif isinstance(step, FinalNorm):
                 x = self.weights.final_norm(x)
             elif isinstance(step, EndVisit):
-                record[f"hidden.{step.number}"] = x
-        record["final"] = x
-        cache.length += len(tokens)
+                call.trace[f"hidden.{step.number}"] = x
+        return x
+
+    def _end(self, x: Array, call: Call) -> Array:
+        call.trace["final"] = x
+        call.cache.length += len(x)
         return x
 
     def head(self, states: Array) -> Array:
@@ -123,8 +152,13 @@ class Decoder:
         """Logits [N, V] of a whole sequence in one call."""
         return self.head(self.states(tokens, self.new_cache(len(tokens)), trace))
 
+    def prepared(self, inputs: Inputs) -> Decoder:
+        """The model as its inputs want it for all sequences; CheckpointError for inputs that it does not take."""
+        inputs.check(self.takes)
+        return self
+
     def outputs(self, inputs: Inputs, number: int, trace: Trace | None = None) -> Trace:
-        """What the model says of sequence `number`, by name: `logits` [N, V]."""
+        """What a model prepared for the inputs says of sequence `number`, by name: `logits` [N, V]."""
         return {"logits": self.logits(inputs.sequences[number], trace)}
 
     def _check(self, tokens: Sequence[int], cache: Cache) -> None:

@@ -12,6 +12,7 @@ def evaluate(model: Decoder, inputs: Inputs) -> tuple[Trace, Trace]:
 
     Raises CheckpointError for inputs that the model does not take.
     """
+    model = model.prepared(inputs)
     outputs: Trace = {}
     traced: Trace = {}
     for number in range(len(inputs.sequences)):

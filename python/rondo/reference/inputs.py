@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rondo.reference.checkpoint import read_json
+from rondo.reference.checkpoint import read_json, safetensors_readers
 from rondo.reference.errors import CheckpointError
+from rondo.reference.layers import Array
 
 # Keys of an inputs file that describe a case and feed nothing.
 _DESCRIPTIONS = frozenset({"outer_loops", "layer_order_in_a_loop", "variants"})
+# Keys of an inputs file that say of which kind a tensor is; its values are in a safetensors file.
+_TENSORS = frozenset({"initial_state"})
 
 
 @dataclass(frozen=True)
@@ -20,19 +23,43 @@ class Inputs:
     """Sequences of token ids, each run alone, with further inputs; `Decoder.takes` says which ones a model reads."""
 
     sequences: tuple[tuple[int, ...], ...]
+    num_steps: tuple[int, ...] = ()  # visits of a recurrence to try; the largest counts
     thresholds: tuple[float, ...] = ()  # exit thresholds to try besides the model's own
+    initial_state: Array | None = None  # [positions, d]
+
+    def check(self, takes: frozenset[str]) -> None:
+        """Raise CheckpointError if there is an input that a model does not take and that is no mere description."""
+        given = {"num_steps": self.num_steps, "initial_state": self.initial_state}
+        for name, value in given.items():
+            if value is not None and len(value) and name not in takes:
+                raise CheckpointError(f"this model does not take '{name}'; leave it out")
 
 
-def read_inputs(path: Path) -> Inputs:
-    """Read a JSON file `{"sequences": [[1, 2], ...]}`; CheckpointError says what is wrong with it."""
+def read_inputs(path: Path, tensors: Path | None = None) -> Inputs:
+    """Read a JSON file `{"sequences": [[1, 2], ...]}` and a safetensors file with the inputs that are tensors.
+
+    Raises CheckpointError that says what is wrong with them.
+    """
     content = read_json(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: expected an object with 'sequences'")
-    readers = {"sequences": _sequences, "thresholds": _thresholds}
+    readers = {"sequences": _sequences, "num_steps": _num_steps, "thresholds": _thresholds}
     for key in content:
-        if key not in readers and key not in _DESCRIPTIONS:
+        if key not in readers and key not in _DESCRIPTIONS and key not in _TENSORS:
             raise CheckpointError(f"{path}: unknown key '{key}'; known: {', '.join(readers)}")
-    return Inputs(**{key: read(content, path) for key, read in readers.items() if key in content or key == "sequences"})
+    read = {key: reader(content, path) for key, reader in readers.items() if key in content or key == "sequences"}
+    arrays = {} if tensors is None else read_tensors(tensors)
+    for key in _TENSORS & content.keys() - arrays.keys():
+        raise CheckpointError(f"{path}: '{key}' is a tensor; give a safetensors file that has it by --inputs=FILE")
+    return Inputs(**read, **arrays)
+
+
+def read_tensors(path: Path) -> dict[str, Array]:
+    """Inputs that are tensors, from a safetensors file."""
+    readers = safetensors_readers(path)
+    for name in readers.keys() - _TENSORS:
+        raise CheckpointError(f"{path}: unknown tensor '{name}'; known: {', '.join(_TENSORS)}")
+    return {name: reader() for name, reader in readers.items()}
 
 
 def _sequences(content: Mapping[str, Any], path: Path) -> tuple[tuple[int, ...], ...]:
@@ -40,6 +67,13 @@ def _sequences(content: Mapping[str, Any], path: Path) -> tuple[tuple[int, ...],
     if not _is_list_of(value, list) or not all(_is_list_of(ids, int) for ids in value):
         raise CheckpointError(f"{path}: expected 'sequences', a list of lists of token ids")
     return tuple(tuple(ids) for ids in value)
+
+
+def _num_steps(content: Mapping[str, Any], path: Path) -> tuple[int, ...]:
+    value = content["num_steps"]
+    if not _is_list_of(value, int) or not value or min(value) < 1:
+        raise CheckpointError(f"{path}: expected 'num_steps' to be a list of numbers from 1")
+    return tuple(value)
 
 
 def _thresholds(content: Mapping[str, Any], path: Path) -> tuple[float, ...]:

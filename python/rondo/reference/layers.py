@@ -119,6 +119,12 @@ def rotate(x: Array, cos: Array, sin: Array) -> Array:
     return np.concatenate([low * cos - high * sin, high * cos + low * sin, rest], axis=-1)
 
 
+def rotate_neighbours(x: Array, cos: Array, sin: Array) -> Array:
+    """Rotate pairs (2i, 2i + 1) of x [N, heads, D]."""
+    even, odd = x[..., 0::2], x[..., 1::2]
+    return np.stack([even * cos - odd * sin, odd * cos + even * sin], axis=-1).reshape(x.shape)
+
+
 def rms_norm(x: Array, weight: Array, eps: float) -> Array:
     """x [..., d] over its root mean square, times weight [d]. Source: arXiv 1910.07467."""
     mean_square = np.mean(x * x, axis=-1, keepdims=True)

@@ -85,6 +85,10 @@ class Place:
     writes_kv: bool = True
 
 
+# From heads [N, heads, D], cosines and sines to the turned heads.
+Turn = Callable[[Array, Array, Array], Array]
+
+
 @dataclass(frozen=True)
 class Attention:
     """Causal grouped-query attention with rotary positions over a KV slot."""
@@ -96,6 +100,7 @@ class Attention:
     head_dim: int
     q_norm: Norm | None = None  # over D, before rope
     k_norm: Norm | None = None
+    turn: Turn = rotate  # how rope pairs the dimensions of a head
 
     def __call__(self, x: Array, place: Place) -> Array:
         """x [N, d] -> [N, d]; leaves keys and values of the rows in the slot."""
@@ -112,7 +117,7 @@ class Attention:
 
     def _turned(self, x: Array, norm: Norm | None, place: Place) -> Array:
         heads = self._heads(x)
-        return rotate(heads if norm is None else norm(heads), place.cos, place.sin)
+        return self.turn(heads if norm is None else norm(heads), place.cos, place.sin)
 
 
 # The order in which the parts of a layer run: (x [N, d], attention at its place, MLP, norms) to the layer's output.
@@ -138,6 +143,13 @@ def sandwich_branch(x: Array, attend: Branch, mlp: Branch, norms: tuple[Norm, ..
     before_attention, after_attention, before_mlp, after_mlp = norms
     x = x + after_attention(attend(before_attention(x)))
     return x + after_mlp(mlp(before_mlp(x)))
+
+
+def sandwich_sum(x: Array, attend: Branch, mlp: Branch, norms: tuple[Norm, ...]) -> Array:
+    """x = n2(x + attend(n1(x))); x = n4(x + mlp(n3(x)))."""
+    before_attention, after_attention, before_mlp, after_mlp = norms
+    x = after_attention(x + attend(before_attention(x)))
+    return after_mlp(x + mlp(before_mlp(x)))
 
 
 @dataclass(frozen=True)
