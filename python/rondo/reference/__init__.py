@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rondo.reference import gemma, gpt_neox, huginn, llama, nanbeige, ouro
+from rondo.reference import gemma, gpt_neox, huginn, llama, nanbeige, ouro, recursive, rrt_folder
 from rondo.reference.checkpoint import open_checkpoint
 from rondo.reference.config import need
 from rondo.reference.decoder import Decoder, Trace
@@ -47,6 +47,13 @@ def load_model(path: str | Path, dtype: DTypeLike = np.float32, loops: Sequence[
     kind = np.dtype(dtype)
     checkpoint = open_checkpoint(Path(path))
     architecture = need(checkpoint.config, "model_type")
+    trained_recursive = (Path(path) / rrt_folder.TRAIN_CONFIG).exists()
+    if loops and (trained_recursive or recursive.is_recursive(checkpoint.config)):
+        raise CheckpointError("loops can be given for an ordinary llama only; this one brings its own schedule")
+    if trained_recursive:
+        return rrt_folder.build(Path(path), checkpoint, kind)
+    if recursive.is_recursive(checkpoint.config):
+        return recursive.build(checkpoint, kind)
     if architecture not in _FAMILIES:
         raise CheckpointError(f"architecture '{architecture}' is not supported; known: {', '.join(_FAMILIES)}")
     if architecture == "llama":

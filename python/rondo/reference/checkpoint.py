@@ -48,6 +48,11 @@ class Checkpoint:
         self._scales = dict(scales or {})
         self._taken: set[str] = set()
 
+    @property
+    def readers(self) -> Mapping[str, Callable[[], Array]]:
+        """Functions that read the weights as they are stored, by name."""
+        return self._readers
+
     def __contains__(self, tensor: str) -> bool:
         return tensor in self._readers
 
@@ -114,7 +119,7 @@ def _open_folder(folder: Path) -> Checkpoint:
         if stop is not None:
             config["eos_token_id"] = stop
     readers: dict[str, Callable[[], Array]] = {}
-    for file in _weight_files(folder):
+    for file in weight_files(folder):
         for name, reader in safetensors_readers(file).items():
             if name in readers:
                 raise CheckpointError(f"{folder}: tensor '{name}' is in more than one file")
@@ -122,7 +127,7 @@ def _open_folder(folder: Path) -> Checkpoint:
     return Checkpoint(str(folder), config, readers)
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """`model.safetensors`, else the shards that the index names, else the only safetensors file there is."""
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if single.is_file():

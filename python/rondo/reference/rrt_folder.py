@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Model folders of the training code of Relaxed Recursive Transformers and Mixture-of-Recursions, without routers.
+
+`config.json` is that of a Llama with all unrolled layers, and every shared weight is stored once for each of them. What
+is shared stands in `train_config.yaml` only (`recursive`, `kv_sharing`, `relaxation`), how deltas are scaled in
+`adapter_config.json`. Shared copies must have the same bits: which of two different ones was meant cannot be told.
+
+With `relaxation.method: recursion_encoding` some layers are wrapped (`model.layers.3.block.*`), and their output is
+multiplied by `model.layers.3.recursion_encoding`: the last layer of each visit, or every layer with `sequence`.
+
+Source: arXiv 2410.20672; github.com/raymin0223/mixture_of_recursions, `model/{sharing_strategy,relaxation,kv_caches}`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rondo.reference import llama
+from rondo.reference.checkpoint import Checkpoint, safetensors_readers
+from rondo.reference.decoder import Decoder
+from rondo.reference.errors import CheckpointError
+from rondo.reference.peft import AdapterConfig
+from rondo.reference.recursive import Reader, RecursiveDecoder, scaled_layers
+from rondo.reference.sharing import Sharing
+
+TRAIN_CONFIG = "train_config.yaml"
+_ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_LAYER_NAME = re.compile(r"model\.layers\.(\d+)\.(.+)")
+_NORM_NAME = re.compile(r"(input|post_attention)_layernorm\.weight")
+_FACTOR_NAME = re.compile(r"(.+)\.lora_([AB])\.weight")
+
+
+def build(folder: Path, checkpoint: Checkpoint, dtype: np.dtype) -> Decoder:
+    """The model of a folder with a train_config.yaml, whose other files are open as `checkpoint`."""
+    train = _TrainConfig(folder / TRAIN_CONFIG)
+    train.refuse_routers()
+    config = dict(checkpoint.config)
+    stored_kv = config.pop("kv_sharing", None)
+    readers = _standard_names(folder, checkpoint)
+    if "lm_head.weight" in readers:  # the authors' class does not tie, whatever its configuration says
+        config["tie_word_embeddings"] = False
+    if not train.enabled("recursive"):
+        for section in ("relaxation", "kv_sharing"):
+            if train.enabled(section):
+                raise CheckpointError(
+                    f"{train.path}: '{section}' is enabled without 'recursive'; expected both or none"
+                )
+        return llama.build(Checkpoint(checkpoint.name, config, readers), dtype)
+    sharing = Sharing(
+        train.need("recursive.sharing"), llama.shape(config).layers, train.need("recursive.num_recursion")
+    )
+    _share(readers, sharing, norms_shared=train.need("recursive.ln_share"))
+    shares_kv = _shares_kv(train, stored_kv, sharing)
+    method = train.relaxation()
+    unrolled = Checkpoint(checkpoint.name, config, readers, _scales(folder, readers) if method == "lora" else {})
+    vectors = _encodings(unrolled, sharing, dtype) if method == "recursion_encoding" else {}
+    base = llama.build(unrolled, dtype)
+    base.weights = scaled_layers(base.weights, vectors)
+    return RecursiveDecoder(base, sharing, shares_kv)
+
+
+class _TrainConfig:
+    """A train_config.yaml; of its many sections only those that shape the model are read."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import yaml
+        except ModuleNotFoundError:
+            raise CheckpointError(f"reading {path} needs PyYAML: pip install 'rondo[convert]'") from None
+        self.path = path
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise CheckpointError(f"cannot read {path}: {error}") from error
+        if not isinstance(content, dict):
+            raise CheckpointError(f"{path} is not a mapping of sections")
+        self._content: Mapping[str, Any] = content
+
+    def get(self, key: str) -> Any:
+        """The value at `section.key`, None if there is none."""
+        value: Any = self._content
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        return value
+
+    def need(self, key: str) -> Any:
+        """A value that has no safe default."""
+        value = self.get(key)
+        if value is None:
+            raise CheckpointError(f"{self.path}: '{key}' is missing; take the file that the training wrote")
+        return value
+
+    def enabled(self, section: str) -> bool:
+        """Whether a section is there and switched on."""
+        return bool(self.get(f"{section}.enable"))
+
+    def refuse_routers(self) -> None:
+        """Raise CheckpointError for Mixture-of-Recursions."""
+        if self.enabled("mor"):
+            raise CheckpointError(
+                f"{self.path}: 'mor.enable' is set; models with routers are not supported yet, take one that was "
+                "trained with 'recursive' alone"
+            )
+
+    def relaxation(self) -> str | None:
+        """The method by which layers differ over depth, None if they do not."""
+        if not self.enabled("relaxation"):
+            return None
+        method = self.need("relaxation.method")
+        if method not in ("lora", "recursion_encoding"):
+            raise CheckpointError(
+                f"{self.path}: 'relaxation.method' is {method!r}; train with one of: lora, recursion_encoding"
+            )
+        return method
+
+
+def _standard_names(folder: Path, checkpoint: Checkpoint) -> dict[str, Reader]:
+    """Readers of the folder's weights by the names of a plain Llama; those of an adapter file are among them."""
+    readers: dict[str, Reader] = {}
+    for name, reader in checkpoint.readers.items():
+        standard = re.sub(r"^(model\.layers\.\d+)\.block\.", r"\1.", name)
+        standard = standard.replace(".base_layer.", ".").replace(".default.weight", ".weight")
+        if standard in readers:
+            raise CheckpointError(f"{folder}: tensor '{name}' and another one both stand for '{standard}'")
+        readers[standard] = reader
+    if (folder / _ADAPTER_WEIGHTS).exists():
+        for name, reader in safetensors_readers(folder / _ADAPTER_WEIGHTS).items():
+            standard = name.removeprefix("base_model.model.")
+            if standard in readers and not _same_bits(readers[standard](), reader()):
+                raise CheckpointError(
+                    f"{folder}: '{standard}' differs in the model and in {_ADAPTER_WEIGHTS}; remove one"
+                )
+            readers[standard] = reader
+    return readers
+
+
+def _share(readers: dict[str, Reader], sharing: Sharing, norms_shared: bool) -> None:
+    """Let the layers of a group have one weight each, after a look at all copies."""
+    for name in list(readers):
+        match = _LAYER_NAME.fullmatch(name)
+        if not match or int(match[1]) >= sharing.layers or not _is_shared(match[2], norms_shared):
+            continue
+        first = sharing.group(sharing.place(int(match[1])).layer)[0]
+        partner = f"model.layers.{first}.{match[2]}"
+        if partner == name or partner not in readers:
+            continue
+        if not _same_bits(readers[partner](), readers[name]()):
+            raise CheckpointError(
+                f"'{partner}' and '{name}' differ, but by 'recursive.sharing' {sharing.kind} they are one weight; "
+                f"take the {TRAIN_CONFIG} of this checkpoint"
+            )
+        readers[name] = readers[partner]
+
+
+def _is_shared(part: str, norms_shared: bool) -> bool:
+    if _FACTOR_NAME.fullmatch(part) or part == "recursion_encoding":
+        return False
+    return norms_shared or not _NORM_NAME.fullmatch(part)
+
+
+def _same_bits(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+
+
+def _shares_kv(train: _TrainConfig, stored: Any, sharing: Sharing) -> bool:
+    """Whether depths read the keys and values of depth 0. `stored` is what config.json says of it."""
+    enabled = train.enabled("kv_sharing")
+    if enabled != bool(stored):
+        raise CheckpointError(
+            f"{train.path} and config.json disagree whether 'kv_sharing' is enabled; take files of one run"
+        )
+    if not enabled:
+        return False
+    kind, visits = train.need("kv_sharing.sharing"), train.need("kv_sharing.num_recursion")
+    if (kind, visits) != (sharing.kind, sharing.visits):
+        raise CheckpointError(
+            f"{train.path}: 'kv_sharing' is {kind} with {visits} visits and 'recursive' {sharing.kind} with "
+            f"{sharing.visits}; only the same for both is supported"
+        )
+    if kind == "middle_sequence":
+        raise CheckpointError(
+            f"{train.path}: 'kv_sharing' with middle_sequence does not exist; expected another sharing"
+        )
+    if train.get("kv_sharing.update_cache"):
+        raise CheckpointError(f"{train.path}: 'kv_sharing.update_cache' is not supported; train without it")
+    return True
+
+
+def _scales(folder: Path, readers: Mapping[str, Reader]) -> dict[str, float]:
+    """The scale of each linear with a delta."""
+    path = folder / _ADAPTER_CONFIG
+    if not path.exists():
+        raise CheckpointError(f"{path} is missing, and nothing else says how deltas are scaled; copy it there")
+    adapter = AdapterConfig.read(path)
+    factors = [match for name in readers if (match := _FACTOR_NAME.fullmatch(name)) and match[2] == "A"]
+    if not factors:
+        raise CheckpointError(
+            f"{folder}: 'relaxation.method' is lora, but there are no deltas; copy {_ADAPTER_WEIGHTS} there"
+        )
+    return {match[1]: adapter.scale(match[1], len(readers[match[0]]())) for match in factors}
+
+
+def _encodings(unrolled: Checkpoint, sharing: Sharing, dtype: np.dtype) -> dict[int, np.ndarray]:
+    """The vectors [d] that outputs of layers are multiplied by."""
+    last = sharing.edges + sharing.block - 1
+    wanted = {}
+    for layer in range(sharing.layers):
+        place = sharing.place(layer)
+        if place.depth is not None and (place.layer == last or not sharing.is_cycle):
+            name = f"model.layers.{layer}.recursion_encoding"
+            wanted[layer] = unrolled.take(name, (unrolled.config["hidden_size"],), dtype)
+    return wanted
