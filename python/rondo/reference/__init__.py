@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rondo.reference import gemma, gpt_neox, huginn, llama, nanbeige, ouro, recursive, rrt_folder
+from rondo.reference import albert, gemma, gpt_neox, huginn, llama, nanbeige, ouro, recursive, rrt_folder
+from rondo.reference.albert import Albert
 from rondo.reference.checkpoint import open_checkpoint
 from rondo.reference.config import need
 from rondo.reference.decoder import Decoder, Trace
 from rondo.reference.errors import CheckpointError
-from rondo.reference.evaluation import evaluate
+from rondo.reference.evaluation import Model, evaluate
 from rondo.reference.generation import Generated, greedy
 from rondo.reference.huginn import Huginn
 from rondo.reference.inputs import Inputs, read_inputs
@@ -25,11 +26,12 @@ from rondo.reference.ouro import ExitRule, Ouro
 from rondo.reference.schedule import Loop
 
 __all__ = [
-    "CheckpointError", "Decoder", "ExitRule", "Generated", "Huginn", "Inputs", "Loop", "Ouro", "Trace",
-    "evaluate", "greedy", "load_model", "read_inputs",
+    "Albert", "CheckpointError", "Decoder", "ExitRule", "Generated", "Huginn", "Inputs", "Loop", "Model", "Ouro",
+    "Trace", "evaluate", "greedy", "load_model", "read_inputs",
 ]  # fmt: skip
 
 _FAMILIES = {
+    "albert": albert.build,
     "gemma": gemma.build,
     "gpt_neox": gpt_neox.build,
     "huginn_raven": huginn.build,
@@ -39,7 +41,7 @@ _FAMILIES = {
 }
 
 
-def load_model(path: str | Path, dtype: DTypeLike = np.float32, loops: Sequence[Loop] = ()) -> Decoder:
+def load_model(path: str | Path, dtype: DTypeLike = np.float32, loops: Sequence[Loop] = ()) -> Model:
     """A reference model from a Hugging Face folder or a GGUF file, computing in `dtype` (float32 or float64).
 
     `loops` repeats ranges of layers of a Llama. Raises CheckpointError for what cannot be read or is not supported.

@@ -24,6 +24,7 @@ from rondo.reference import (
     Huginn,
     Inputs,
     Loop,
+    Model,
     Ouro,
     evaluate,
     greedy,
@@ -56,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     prompts.add_argument(
         "--tokens-file", type=Path, metavar="FILE", help='JSON: {"sequences": [[1, 2], ...]}, and more'
     )
-    parser.add_argument("--logits", type=Path, metavar="FILE", help="write logits.<sequence> [positions, vocabulary]")
+    parser.add_argument(
+        "--logits", type=Path, metavar="FILE", help="write logits.<sequence> [positions, vocabulary], or states"
+    )
     parser.add_argument("--trace", type=Path, metavar="FILE", help="write embedding, layer, hidden and final states")
     parser.add_argument("--generate", type=_count, default=0, metavar="N", help="greedy tokens after each sequence")
     parser.add_argument("--stop", type=_token_list, metavar="ID,ID", help="ids that end a sequence; --stop= for none")
@@ -109,6 +112,8 @@ def _run(options: argparse.Namespace) -> None:
         if options.trace:
             _save(options.trace, traced)
     if options.generate:
+        if not isinstance(model, Decoder):
+            raise CheckpointError("an encoder generates no tokens; leave out --generate")
         print(json.dumps(_generate(model, inputs, options)))
 
 
@@ -118,7 +123,7 @@ def _inputs(options: argparse.Namespace) -> Inputs:
     return Inputs((tuple(options.tokens),), **(read_tensors(options.inputs) if options.inputs else {}))
 
 
-def _model(options: argparse.Namespace, inputs: Inputs) -> Decoder:
+def _model(options: argparse.Namespace, inputs: Inputs) -> Model:
     """The model with what the options say about its family's recurrence."""
     model = load_model(options.model, options.dtype, options.loop)
     if options.exit is not None:
@@ -135,7 +140,7 @@ def _model(options: argparse.Namespace, inputs: Inputs) -> Decoder:
     return model
 
 
-def _of_kind(model: Decoder, kind: type[Family], option: str) -> Family:
+def _of_kind(model: Model, kind: type[Family], option: str) -> Family:
     if not isinstance(model, kind):
         raise CheckpointError(f"{option} is for {kind.__name__} models only; leave it out")
     return model

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from rondo.reference.albert import Albert
 from rondo.reference.decoder import Decoder, Trace
 from rondo.reference.inputs import Inputs
 
+Model = Decoder | Albert
 
-def evaluate(model: Decoder, inputs: Inputs) -> tuple[Trace, Trace]:
+
+def evaluate(model: Model, inputs: Inputs) -> tuple[Trace, Trace]:
     """Outputs and traced tensors of all sequences: `<kind>.<sequence>`, `<kind>.<sequence>.<index>`.
 
     Raises CheckpointError for inputs that the model does not take.

@@ -23,14 +23,15 @@ class Inputs:
     """Sequences of token ids, each run alone, with further inputs; `Decoder.takes` says which ones a model reads."""
 
     sequences: tuple[tuple[int, ...], ...]
+    token_type_ids: tuple[tuple[int, ...], ...] = ()  # one for each token of each sequence
     num_steps: tuple[int, ...] = ()  # visits of a recurrence to try; the largest counts
     thresholds: tuple[float, ...] = ()  # exit thresholds to try besides the model's own
     initial_state: Array | None = None  # [positions, d]
 
     def check(self, takes: frozenset[str]) -> None:
         """Raise CheckpointError if there is an input that a model does not take and that is no mere description."""
-        given = {"num_steps": self.num_steps, "initial_state": self.initial_state}
-        for name, value in given.items():
+        for name in ("token_type_ids", "num_steps", "initial_state"):
+            value = getattr(self, name)
             if value is not None and len(value) and name not in takes:
                 raise CheckpointError(f"this model does not take '{name}'; leave it out")
 
@@ -43,7 +44,12 @@ def read_inputs(path: Path, tensors: Path | None = None) -> Inputs:
     content = read_json(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: expected an object with 'sequences'")
-    readers = {"sequences": _sequences, "num_steps": _num_steps, "thresholds": _thresholds}
+    readers = {
+        "sequences": _sequences,
+        "token_type_ids": _token_types,
+        "num_steps": _num_steps,
+        "thresholds": _thresholds,
+    }
     for key in content:
         if key not in readers and key not in _DESCRIPTIONS and key not in _TENSORS:
             raise CheckpointError(f"{path}: unknown key '{key}'; known: {', '.join(readers)}")
@@ -66,6 +72,16 @@ def _sequences(content: Mapping[str, Any], path: Path) -> tuple[tuple[int, ...],
     value = content.get("sequences")
     if not _is_list_of(value, list) or not all(_is_list_of(ids, int) for ids in value):
         raise CheckpointError(f"{path}: expected 'sequences', a list of lists of token ids")
+    return tuple(tuple(ids) for ids in value)
+
+
+def _token_types(content: Mapping[str, Any], path: Path) -> tuple[tuple[int, ...], ...]:
+    value = content["token_type_ids"]
+    lengths = [len(ids) for ids in _sequences(content, path)]
+    if not _is_list_of(value, list) or not all(_is_list_of(ids, int) for ids in value):
+        raise CheckpointError(f"{path}: expected 'token_type_ids' to be a list of lists of numbers")
+    if [len(ids) for ids in value] != lengths:
+        raise CheckpointError(f"{path}: expected 'token_type_ids' to have one number for each token of 'sequences'")
     return tuple(tuple(ids) for ids in value)
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from rondo.reference.layers import Array, Linear, attention, layer_norm, rms_norm, rotate
 
 
@@ -78,11 +80,18 @@ class Place:
     """
 
     first: int
-    cos: Array  # [N, 1, D / 2], as sin
-    sin: Array
+    cos: Array | None  # [N, 1, D / 2], as sin; None for attention without rope
+    sin: Array | None
     keys: Array  # [capacity, G, D], filled up to `first`; as values
     values: Array
     writes_kv: bool = True
+
+    @staticmethod
+    def alone(rows: int, attention: Attention, dtype: np.dtype) -> Place:
+        """All rows of a sequence at once, without rope and without a slot that anything else reads."""
+        heads = len(attention.k.weight) // attention.head_dim
+        keys, values = (np.empty((rows, heads, attention.head_dim), dtype) for _ in range(2))
+        return Place(0, None, None, keys, values)
 
 
 # From heads [N, heads, D], cosines and sines to the turned heads.
@@ -91,7 +100,7 @@ Turn = Callable[[Array, Array, Array], Array]
 
 @dataclass(frozen=True)
 class Attention:
-    """Causal grouped-query attention with rotary positions over a KV slot."""
+    """Grouped-query attention over a KV slot, with rotary positions unless `turn` is None."""
 
     q: Linear  # [H * D, d]
     k: Linear  # [G * D, d]
@@ -100,7 +109,8 @@ class Attention:
     head_dim: int
     q_norm: Norm | None = None  # over D, before rope
     k_norm: Norm | None = None
-    turn: Turn = rotate  # how rope pairs the dimensions of a head
+    turn: Turn | None = rotate  # how rope pairs the dimensions of a head
+    causal: bool = True
 
     def __call__(self, x: Array, place: Place) -> Array:
         """x [N, d] -> [N, d]; leaves keys and values of the rows in the slot."""
@@ -109,15 +119,15 @@ class Attention:
             place.keys[place.first : end] = self._turned(self.k(x), self.k_norm, place)
             place.values[place.first : end] = self._heads(self.v(x))
         q = self._turned(self.q(x), self.q_norm, place)
-        mixed = attention(q, place.keys[:end], place.values[:end], place.first)
+        mixed = attention(q, place.keys[:end], place.values[:end], place.first if self.causal else None)
         return self.o(mixed.reshape(len(x), -1))
 
     def _heads(self, x: Array) -> Array:
         return x.reshape(len(x), -1, self.head_dim)
 
     def _turned(self, x: Array, norm: Norm | None, place: Place) -> Array:
-        heads = self._heads(x)
-        return self.turn(heads if norm is None else norm(heads), place.cos, place.sin)
+        heads = self._heads(x) if norm is None else norm(self._heads(x))
+        return heads if self.turn is None else self.turn(heads, place.cos, place.sin)
 
 
 # The order in which the parts of a layer run: (x [N, d], attention at its place, MLP, norms) to the layer's output.
@@ -130,6 +140,13 @@ def pre_norm(x: Array, attend: Branch, mlp: Branch, norms: tuple[Norm, ...]) -> 
     before_attention, before_mlp = norms
     x = x + attend(before_attention(x))
     return x + mlp(before_mlp(x))
+
+
+def post_norm(x: Array, attend: Branch, mlp: Branch, norms: tuple[Norm, ...]) -> Array:
+    """x = n1(x + attend(x)); x = n2(x + mlp(x))."""
+    after_attention, after_mlp = norms
+    x = after_attention(x + attend(x))
+    return after_mlp(x + mlp(x))
 
 
 def parallel(x: Array, attend: Branch, mlp: Branch, norms: tuple[Norm, ...]) -> Array:
