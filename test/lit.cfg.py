@@ -33,7 +33,7 @@ def cpu_flags():
 
 # Programs that a partial build may lack: their tests are reported as
 # unsupported, not as passed.
-for tool in ("rondo-opt", "rondo-lsp-server", "rondoc", "rondo-run"):
+for tool in ("rondo-opt", "rondo-lsp-server", "rondoc", "rondo-run", "rondo-interp"):
     if os.path.exists(os.path.join(config.rondo_tools_dir, tool)):
         config.available_features.add(tool)
 for flag, feature in (("avx2", "avx2"), ("avx512f", "avx512"),

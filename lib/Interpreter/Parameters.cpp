@@ -1,0 +1,74 @@
+//===- Parameters.cpp - the weights that an execution reads ---------------===//
+//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "Parameters.h"
+
+#include "rondo/Bundle/Storage.h"
+
+using namespace mlir;
+using namespace rondo;
+using namespace rondo::interpreter;
+
+/// The entry of `param` that belongs to an execution: the only place that knows
+/// which of its coordinates selects one.
+static int64_t getEntry(ParamOp param, ExecutionPoint point) {
+  return param.getLayers() ? point.layer : 0;
+}
+
+/// Says why values cannot be converted.
+static LogicalResult reportConversion(ParamOp param, ConversionResult result,
+                                      const ArchiveTensor &tensor) {
+  bool overflow = result == ConversionResult::Overflow;
+  return param.emitOpError("cannot be stored as ")
+         << param.getStoredType() << ": tensor '" << tensor.key
+         << "' holds values "
+         << (overflow ? "beyond its range" : "that are not finite")
+         << "; store it as f32 or bf16";
+}
+
+/// Reads one entry: the checkpoint's values, rounded to the type they are
+/// stored as.
+static FailureOr<Weights> load(ParamOp param, const ArchiveTensor &tensor) {
+  ArrayRef<int64_t> shape = param.getTensorType().getShape();
+  StorageType stored = getStorageType(param.getStoredType());
+  Weights weights;
+  weights.width = shape.back();
+  weights.values.resize(param.getTensorType().getNumElements());
+  int64_t bytes = getByteSize(tensor.type, weights.width);
+  std::vector<char> row(getByteSize(stored, weights.width));
+  std::vector<float> scratch(weights.width);
+  for (int64_t i = 0, e = param.getTensorType().getNumElements();
+       i < e / weights.width; ++i) {
+    ConversionResult result =
+        convertRow(tensor.type, tensor.bytes.data() + i * bytes, stored,
+                   row.data(), scratch.data(), weights.width);
+    if (result != ConversionResult::Done)
+      return reportConversion(param, result, tensor);
+    widenRow(stored, row.data(), weights.values.data() + i * weights.width,
+             weights.width);
+  }
+  return weights;
+}
+
+FailureOr<const Weights *> Parameters::resolve(Operation *user,
+                                               FlatSymbolRefAttr symbol,
+                                               ExecutionPoint point) {
+  auto param = symbols.lookupNearestSymbolFrom<ParamOp>(user, symbol);
+  assert(param && "the verifier looks symbols up");
+  int64_t entry = getEntry(param, point);
+  assert(entry < param.getLayerCount() && "the verifier bounds layers");
+  auto found = loaded.find({param, entry});
+  if (found == loaded.end()) {
+    auto key = cast<StringAttr>(param.getKeys()[entry]);
+    const ArchiveTensor *tensor = archives.lookup(key.getValue());
+    assert(tensor && "archives are opened for all keys");
+    FailureOr<Weights> weights = load(param, *tensor);
+    if (failed(weights))
+      return failure();
+    found = loaded.try_emplace({param, entry}, std::move(*weights)).first;
+  }
+  return &found->second;
+}

@@ -1,0 +1,80 @@
+//===- rondo-interp.cpp - the reference interpreter -----------------------===//
+//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "CommandLine.h"
+
+#include "rondo/Bundle/OutputFile.h"
+#include "rondo/Import/Import.h"
+
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace mlir;
+using namespace rondo;
+
+static int reportError(const llvm::Twine &message) {
+  llvm::errs() << "rondo-interp: error: " << message << '\n';
+  return 1;
+}
+static int reportError(llvm::Error error) {
+  return reportError(llvm::toString(std::move(error)));
+}
+
+/// Inputs, run, outputs. What MLIR finds wrong is reported at its place in the
+/// text; exit status 1.
+static int run(const InterpCommand &command) {
+  if (llvm::Error error = checkWritable(command.outputs))
+    return reportError(std::move(error));
+  auto text = llvm::MemoryBuffer::getFileOrSTDIN(command.module);
+  if (!text)
+    return reportError("cannot read '" + command.module + "': " +
+                       text.getError().message() + "; give an .mlir file");
+  llvm::SourceMgr sources;
+  sources.AddNewSourceBuffer(std::move(*text), llvm::SMLoc());
+  MLIRContext context;
+  loadInterpreterDialects(context);
+  context.printOpOnDiagnostic(false); // the line of the text is shown
+  SourceMgrDiagnosticHandler diagnostics(sources, &context);
+  FailureOr<Program> program = parseProgram(sources, context);
+  if (failed(program))
+    return 1;
+  llvm::Expected<ArchiveSet> archives =
+      openArchives(*program->module, command.archives);
+  if (!archives)
+    return reportError(archives.takeError());
+  llvm::Expected<TensorMap> inputs =
+      command.inputs.empty() ? TensorMap() : readTensors(command.inputs);
+  if (!inputs)
+    return reportError(inputs.takeError());
+  FailureOr<TensorMap> outputs =
+      interpret(*program, *archives, *inputs, command.options);
+  if (failed(outputs))
+    return 1;
+  bool single = command.options.precision == Precision::F32;
+  if (llvm::Error error =
+          writeFile(command.outputs, formatTensors(*outputs, single)))
+    return reportError(std::move(error));
+  return 0;
+}
+
+/// Unreported, a full disk behind standard output would be a fatal error of
+/// LLVM at exit.
+static int finishOutput(int status) {
+  llvm::outs().flush();
+  std::error_code code = llvm::outs().error();
+  if (!code)
+    return status;
+  llvm::outs().clear_error();
+  return reportError("cannot write standard output: " + code.message() +
+                     "; redirect it elsewhere");
+}
+
+int main(int argc, char **argv) {
+  InterpCommand command;
+  if (std::optional<int> status = parseCommandLine(argc, argv, command))
+    return finishOutput(*status);
+  return run(command);
+}
