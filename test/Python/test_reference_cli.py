@@ -51,3 +51,12 @@ def test_wrong_use(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     assert exit_.value.code == 2
+
+
+# Tests that the command runs every case of test/oracles from the case's own files, and that nothing expected is absent.
+def test_every_case(case: Path, tmp_path: Path) -> None:
+    tensors = case / "inputs.safetensors"
+    inputs = [f"--tokens-file={case / 'inputs.json'}", *([f"--inputs={tensors}"] if tensors.exists() else [])]
+    assert main([str(case), *inputs, f"--logits={tmp_path / 'l'}", f"--trace={tmp_path / 't'}"]) == 0
+    found = load_file(tmp_path / "l").keys() | load_file(tmp_path / "t").keys()
+    assert load_file(case / "expected.safetensors").keys() <= found
