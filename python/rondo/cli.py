@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""The `rondo` command: compile, run, chat and inspect.
+"""The `rondo` command: compile, convert, run, chat and inspect.
 
 Exit status: 0 done; 1 the input or the model is at fault; 2 wrong use of the command line; 130 interrupted.
 """
@@ -19,7 +19,9 @@ from typing import NoReturn, TextIO, TypeVar
 from tokenizers import Tokenizer
 
 import rondo
-from rondo import inspection, text
+from rondo import text
+from rondo.convert import command as convert
+from rondo.convert.errors import ConversionError
 
 _Number = TypeVar("_Number", int, float)
 
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return _INTERRUPTED
-    except (rondo.RondoError, text.TextError, OSError) as error:
+    except (rondo.RondoError, text.TextError, ConversionError, OSError) as error:
         print(f"rondo: error: {error}", file=sys.stderr)
         return 1
 
@@ -55,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="show versions and this machine's instruction sets")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     commands.add_parser("compile", help="compile a checkpoint; takes the options of rondoc")
+    convert.add_parsers(commands.add_parser("convert", help="make another checkpoint of a checkpoint"))
     _add_run(commands.add_parser("run", help="continue a text"))
     _add_chat(commands.add_parser("chat", help="talk to a model with its own chat template"))
     _add_inspect(commands.add_parser("inspect", help="show what a model file holds and does"))
@@ -65,7 +68,7 @@ class _Version(argparse.Action):
     """Prints versions; the extension module is loaded only here."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        from rondo import _runtime
+        from rondo import _runtime, inspection
 
         features = ", ".join(inspection.machine_features()) or "none that Rondo uses"
         print(f"rondo {rondo.__version__}, runtime {_runtime.version()}, ABI {_runtime.ABI_VERSION}")
@@ -240,6 +243,8 @@ def _standard_input() -> TextIO:
 
 
 def _inspect(options: argparse.Namespace) -> int:
+    from rondo import inspection  # needs the extension module, which other commands do not
+
     facts = inspection.read(options.model)
     print(inspection.describe(facts))
     if options.html:
