@@ -11,6 +11,8 @@
 //===----------------------------------------------------------------------===//
 #include "ModuleText.h"
 
+#include "llvm/Support/Endian.h"
+
 using llvm::Error;
 using llvm::Expected;
 using llvm::StringRef;
@@ -20,6 +22,9 @@ static constexpr unsigned kMaxNesting = 256;
 
 /// First bytes of MLIR bytecode.
 static constexpr char kBytecodeMagic[] = "ML\xefR";
+
+/// A bundle's manifest is this key of its header.
+static constexpr char kManifestKey[] = "\"rondo.manifest\"";
 
 static Error makeError(const llvm::Twine &message) {
   return llvm::createStringError(llvm::inconvertibleErrorCode(), message);
@@ -66,6 +71,17 @@ static size_t findDeepNesting(StringRef text) {
   return StringRef::npos;
 }
 
+/// The header of a safetensors file, as much as there is; empty if `content` is
+/// none. The length in front of it has bytes that no text has.
+static StringRef getTensorHeader(StringRef content) {
+  if (content.size() <= sizeof(uint64_t) || content[sizeof(uint64_t)] != '{')
+    return "";
+  uint64_t length = llvm::support::endian::read64le(content.data());
+  return length > UINT32_MAX
+             ? ""
+             : content.drop_front(sizeof(uint64_t)).take_front(length);
+}
+
 Expected<std::unique_ptr<llvm::MemoryBuffer>>
 rondo::openModuleText(StringRef path) {
   auto buffer = llvm::MemoryBuffer::getFileOrSTDIN(path, /*IsText=*/true);
@@ -77,6 +93,15 @@ rondo::openModuleText(StringRef path) {
     return makeError("'" + path +
                      "' is MLIR bytecode; give a module as text, as "
                      "--compile-to writes it");
+  StringRef header = getTensorHeader(text);
+  if (header.contains(kManifestKey))
+    return makeError("'" + path +
+                     "' is a compiled bundle; run it with rondo-run, or give "
+                     "the checkpoint or module that it was made from");
+  if (!header.empty())
+    return makeError("'" + path +
+                     "' is a safetensors file; give the folder that holds it "
+                     "and config.json");
   if (text.ltrim().starts_with("{"))
     return makeError("'" + path +
                      "' is JSON; give the folder that holds config.json and "
