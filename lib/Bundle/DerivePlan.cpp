@@ -23,7 +23,6 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
 
 using namespace mlir;
 using namespace rondo;
@@ -126,23 +125,20 @@ LogicalResult PlanBuilder::readSchedule() {
     plan.blocks.resize(plan.bodies.size());
     plan.bodies[number] = plan.blocks[number].name = body.getSymName().str();
   }
-  ArrayRef<int64_t> bodies = schedule.getBodies();
-  ArrayRef<int64_t> visits = schedule.getVisits();
-  std::vector<std::set<int64_t>> layers(plan.bodies.size());
-  for (size_t visit = 0; visit + 1 < visits.size(); ++visit) {
-    std::set<int64_t> visited;
-    for (int64_t i = visits[visit]; i < visits[visit + 1]; ++i) {
-      if (bodies[i] >= static_cast<int64_t>(plan.bodies.size()))
-        return schedule.emitOpError("names body ")
-               << bodies[i] << ", which the module lacks";
-      visited.insert(bodies[i]);
-      layers[bodies[i]].insert(schedule.getLayers()[i]);
-    }
-    for (int64_t body : visited)
-      ++plan.blocks[body].visits;
+  // Of each body, how often it runs with which layer.
+  std::vector<std::map<int64_t, int64_t>> runs(plan.bodies.size());
+  for (auto [body, layer] :
+       llvm::zip(schedule.getBodies(), schedule.getLayers())) {
+    if (body >= static_cast<int64_t>(runs.size()))
+      return schedule.emitOpError("names body ")
+             << body << ", which the module lacks";
+    ++runs[body][layer];
   }
-  for (auto [block, used] : llvm::zip(plan.blocks, layers))
-    block.layers = used.size();
+  for (auto [block, layers] : llvm::zip(plan.blocks, runs)) {
+    block.layers = layers.size();
+    for (auto [layer, times] : layers)
+      block.visits = std::max(block.visits, times);
+  }
   keepLayers();
   return success();
 }

@@ -101,6 +101,7 @@ static void writeSchedule(OStream &json, const ManifestInputs &inputs) {
   });
   json.attribute("unique_layers", inputs.plan.uniqueLayers);
   json.attribute("executed_layers", inputs.plan.executedLayers);
+  json.attribute("depth", inputs.plan.depth);
 }
 
 //===----------------------------------------------------------------------===//

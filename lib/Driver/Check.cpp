@@ -142,8 +142,8 @@ LogicalResult Estimator::run() {
 }
 
 void Estimator::print(raw_ostream &os) const {
-  os << "executions: " << executions.size() << " of " << layers.count()
-     << " unique layers\n";
+  os << "schedule: depth " << layers.getDepth() << ", " << layers.count()
+     << " unique layers, " << executions.size() << " executed\n";
   uint64_t context = getOption("context");
   os << "weights: " << formatBytes(estimate.weights) << '\n';
   os << "KV: " << formatBytes(estimate.kvPosition) << " a position, "

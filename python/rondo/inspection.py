@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import bisect
 import html
+import itertools
 import json
 import math
 import os
+from collections import Counter
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +26,8 @@ _EXECUTION = struct.Struct("<4H2I")
 class Execution:
     """One entry of the schedule: a body that runs with the weights of a layer, or one between layers."""
 
-    visit: int
+    visit: int  # how often it ran before: the same stored layer, or the same body if it is none
+    group: int  # number of the pass through consecutive layers that it is in
     body: str
     is_layer: bool  # false for what stands between visits, such as a norm; then the other numbers mean nothing
     layer: int
@@ -52,10 +55,19 @@ def read(path: str | os.PathLike[str]) -> Facts:
 def _executions(table: bytes, schedule: Mapping[str, Any]) -> tuple[Execution, ...]:
     layer_bodies = {block["name"] for block in schedule["blocks"]}
     executions = []
-    for index, (body, layer, _, slot, _, _) in enumerate(_EXECUTION.iter_unpack(table)):
-        visit = bisect.bisect_right(schedule["visit_begin"], index) - 1
-        name = schedule["bodies"][body]["name"]
-        executions.append(Execution(visit, name, name in layer_bodies, layer, slot))
+    rows = [
+        (schedule["bodies"][body]["name"], layer, slot) for body, layer, _, slot, _, _ in _EXECUTION.iter_unpack(table)
+    ]
+    # Bodies may share layers. If there are as many numbers as stored layers, the number says which layer it is.
+    numbers = {layer for name, layer, _ in rows if name in layer_bodies}
+    shared = len(numbers) == schedule["unique_layers"]
+    visits: Counter[tuple[str, int]] = Counter()
+    for index, (name, layer, slot) in enumerate(rows):
+        group = bisect.bisect_right(schedule["visit_begin"], index) - 1
+        is_layer = name in layer_bodies
+        key = ("" if is_layer and shared else name, layer if is_layer else 0)
+        executions.append(Execution(visits[key], group, name, is_layer, layer, slot))
+        visits[key] += 1
     return tuple(executions)
 
 
@@ -96,18 +108,27 @@ def _extras(manifest: Mapping[str, Any]) -> list[str]:
 
 def _schedule_lines(facts: Facts) -> list[str]:
     schedule = facts.manifest["schedule"]
-    lines = [f"schedule: {schedule['unique_layers']} layers stored, {schedule['executed_layers']} executed"]
-    for block in schedule["blocks"]:
-        visits = f"{block['visits']} visits" if block["visits"] > 1 else "1 visit"
-        lines.append(f"  {block['name']}: {block['layers']} layers, {visits}")
-    for visit in range(len(schedule["visit_begin"]) - 1):
-        layers = ranges([run.layer for run in facts.executions if run.visit == visit and run.is_layer])
-        others = [run.body for run in facts.executions if run.visit == visit and not run.is_layer]
-        lines.append(f"  visit {visit}: " + ", ".join([f"layers {layers}"] * bool(layers) + others))
+    counts = f"{schedule['unique_layers']} unique layers, {schedule['executed_layers']} executed"
+    lines = [f"schedule: depth {schedule['depth']}, {counts}"]
+    lines += [
+        f"  {block['name']}: {block['layers']} layers, {_visits(block['visits'])}" for block in schedule["blocks"]
+    ]
+    groups = [_group_text(list(runs)) for _, runs in itertools.groupby(facts.executions, lambda run: run.group)]
+    lines += [f"  {text}: {_visits(len(list(same)))}" for text, same in itertools.groupby(groups)]
     return lines
 
 
 def _stage_lines(facts: Facts) -> list[str]:
+def _group_text(runs: Sequence[Execution]) -> str:
+    layers = ranges([run.layer for run in runs if run.is_layer])
+    others = [run.body for run in runs if not run.is_layer]
+    return ", ".join([f"layers {layers}"] * bool(layers) + others)
+
+
+def _visits(count: int) -> str:
+    return f"{count} visits" if count > 1 else "1 visit"
+
+
     stages = facts.manifest["stages"]
     width = max((len(stage["name"]) for stage in stages), default=0)
     lines = [f"{'stage':{width}}  runs  bytes a run  kflop a row"]
@@ -122,7 +143,7 @@ def _stage_lines(facts: Facts) -> list[str]:
 
 def _residency(facts: Facts) -> str:
     """Whether what a repeated block reads can stay in this machine's cache between its visits."""
-    if all(block["visits"] == 1 for block in facts.manifest["schedule"]["blocks"]):
+    if facts.manifest["schedule"]["depth"] <= 1:
         return "residency: no block is visited twice"
     if not facts.cache_bytes:
         return "residency: the size of this machine's last-level cache is unknown"

@@ -136,6 +136,7 @@ static Error readSchedule(const Json &json, Manifest &manifest) {
   const Json &blocks = reader.array("blocks");
   reader.integer("unique_layers", 0, kMaxCount);
   reader.integer("executed_layers", 0, kMaxCount);
+  manifest.depth = reader.integer("depth", 0, kMaxCount);
   if (Error error = reader.finish())
     return error;
   if (Error error = readVisitBegin(visitBegin, manifest))

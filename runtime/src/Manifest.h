@@ -69,6 +69,7 @@ struct Manifest {
   uint64_t logitsStride = 0; // floats
   uint64_t weightBytes = 0;
   uint32_t executions = 0;
+  uint32_t depth = 0; // visits of the layer that is visited most
   bool weightless = false;
   KvLayout kv;
   std::vector<uint32_t> stopTokens;

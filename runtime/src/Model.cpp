@@ -281,7 +281,7 @@ void Model::fillInfo() {
   info_.context = manifest_.context;
   info_.sequences = manifest_.sequences;
   info_.rows = manifest_.rows;
-  info_.visit_count = manifest_.visitBegin.size() - 1;
+  info_.depth = manifest_.depth;
   info_.trace_point_count = manifest_.trace.size();
   info_.logits_stride = manifest_.logitsStride;
   info_.weight_bytes = manifest_.weightBytes;

@@ -51,7 +51,7 @@ TEST_CASE("a valid bundle loads and tells what it is") {
   const rondo_rt_model_info *info = rondo_rt_model_get_info(model.get());
   CHECK(info->vocabulary == kVocabulary);
   CHECK(info->context == kContext);
-  CHECK(info->visit_count == kVisits);
+  CHECK(info->depth == kVisits);
   CHECK(info->execution_count == 2);
   CHECK(info->executions[1].slot == 1);
   CHECK(info->stop_token_count == 1);

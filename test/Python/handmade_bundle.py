@@ -161,6 +161,7 @@ def _manifest(entry: int) -> dict[str, Any]:
             "blocks": [{"name": "layer", "layers": 1, "visits": 1}],
             "unique_layers": 1,
             "executed_layers": 1,
+            "depth": 1,
         },  # fmt: skip
         "entries": dict.fromkeys(("full", "prelude", "depth_step", "coda"), entry),
         "stages": [{"name": "layer.all", "executions": 1, "bytes": 0, "flops": 2000}],

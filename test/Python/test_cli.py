@@ -149,9 +149,9 @@ def test_inspect(tmp_path: Path) -> None:
     assert done.returncode == 0
     for words in (
         "a <script> (script)",
-        "1 layers stored, 1 executed",
+        "schedule: depth 1, 1 unique layers, 1 executed",
         "per-depth, 1 slots",
-        "visit 0: layers 0",
+        "layers 0: 1 visit",
         "layer.all",
     ):
         assert words in done.stdout

@@ -44,14 +44,14 @@ std::string join(const Json &array, const char *member = nullptr) {
 std::string number(const Json &value) { return value.dump(); }
 
 void describeSchedule(const Json &schedule) {
-  line("schedule", number(schedule["unique_layers"]) + " unique layers, " +
-                       number(schedule["executed_layers"]) + " executed, " +
-                       std::to_string(schedule["visit_begin"].size() - 1) +
-                       " visits");
+  line("schedule", "depth " + number(schedule["depth"]) + ", " +
+                       number(schedule["unique_layers"]) + " unique layers, " +
+                       number(schedule["executed_layers"]) + " executed");
   for (const Json &block : schedule["blocks"])
     line("  block", block["name"].get<std::string>() + ": " +
                         number(block["layers"]) + " layers, " +
-                        number(block["visits"]) + " visits");
+                        number(block["visits"]) +
+                        (block["visits"] == 1 ? " visit" : " visits"));
 }
 
 void describeStages(const Json &stages) {

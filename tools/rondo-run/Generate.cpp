@@ -354,7 +354,7 @@ int rondo_run::generate(rondo_rt_model *model, const Options &options) {
     writer.publish();
     reportSilence(prompts, options);
   }
-  printResult(created, sequences, options, info.visit_count,
+  printResult(created, sequences, options, info.depth,
               rondo_rt_session_threads(session.get()));
   return signal;
 }

@@ -34,7 +34,7 @@ struct KVPlan {
   bool chunkInvariant = true;
 };
 
-/// A block and how often the schedule goes through it.
+/// A block: how many layers it runs, and how often the one that it runs most.
 struct BlockPlan {
   std::string name;
   int64_t layers = 0;

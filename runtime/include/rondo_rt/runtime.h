@@ -82,7 +82,7 @@ typedef struct rondo_rt_model_info {
   uint32_t context;           /* most positions of a sequence */
   uint32_t sequences;         /* most sequences at once */
   uint32_t rows;              /* most rows of a step */
-  uint32_t visit_count;       /* visits that every row takes */
+  uint32_t depth;             /* visits of the shared block; 1: not looped */
   uint32_t trace_point_count; /* 0 unless compiled with trace points */
   uint64_t logits_stride;     /* floats from one row of logits to the next */
   uint64_t weight_bytes;

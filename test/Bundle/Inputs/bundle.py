@@ -107,6 +107,7 @@ def check_manifest(manifest: dict) -> None:
     """Values that come from attributes and operations."""
     assert manifest["name"] == 'näme "quoted"' and manifest["stop_tokens"] == [2, 5]
     assert manifest["schedule"]["visit_begin"] == [0, 2] and manifest["weights"] == "q8_0"
+    assert manifest["schedule"]["depth"] == 1
     assert manifest["stages"][0]["name"] == 'layer."norm"'
     assert manifest["entries"] == {"full": 64, "prelude": 128, "depth_step": 192, "coda": 256}
     assert manifest["kv"]["type"] == "f32" and manifest["kv"]["policy"] == "per-depth"
