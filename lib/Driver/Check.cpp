@@ -30,16 +30,17 @@ using namespace rondo;
 /// channels at four fifths of their peak, bytes a second.
 static constexpr double kReferenceBandwidth = 40e9;
 
+/// From here on a number with one decimal would read 1000.0.
+static constexpr double kNextUnit = 999.95;
+
 std::string rondo::formatBytes(uint64_t bytes) {
-  if (bytes < 10000)
-    return llvm::formatv("{0} bytes", bytes);
-  double value = bytes;
+  if (bytes < 1000)
+    return llvm::formatv("{0} B", bytes);
   const char *units[] = {"kB", "MB", "GB", "TB"};
-  int unit = -1;
-  while (value >= 1000 && unit < 3) {
-    value /= 1000;
-    ++unit;
-  }
+  int unit = 0;
+  double value = bytes / 1e3;
+  for (; value >= kNextUnit && unit < 3; ++unit)
+    value /= 1e3;
   return llvm::formatv("{0:f1} {1}", value, units[unit]);
 }
 

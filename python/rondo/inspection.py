@@ -7,10 +7,9 @@ import bisect
 import html
 import itertools
 import json
-import math
 import os
-from collections import Counter
 import struct
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,8 @@ from rondo import _runtime
 
 # rondo_rt_execution (abi.h): body, layer, side, slot as u16, trace and a reserved word as u32.
 _EXECUTION = struct.Struct("<4H2I")
+
+_NEXT_UNIT = 999.95  # from here on a number with one decimal would read 1000.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,6 @@ def read(path: str | os.PathLike[str]) -> Facts:
 
 def _executions(table: bytes, schedule: Mapping[str, Any]) -> tuple[Execution, ...]:
     layer_bodies = {block["name"] for block in schedule["blocks"]}
-    executions = []
     rows = [
         (schedule["bodies"][body]["name"], layer, slot) for body, layer, _, slot, _, _ in _EXECUTION.iter_unpack(table)
     ]
@@ -62,6 +62,7 @@ def _executions(table: bytes, schedule: Mapping[str, Any]) -> tuple[Execution, .
     numbers = {layer for name, layer, _ in rows if name in layer_bodies}
     shared = len(numbers) == schedule["unique_layers"]
     visits: Counter[tuple[str, int]] = Counter()
+    executions = []
     for index, (name, layer, slot) in enumerate(rows):
         group = bisect.bisect_right(schedule["visit_begin"], index) - 1
         is_layer = name in layer_bodies
@@ -118,7 +119,6 @@ def _schedule_lines(facts: Facts) -> list[str]:
     return lines
 
 
-def _stage_lines(facts: Facts) -> list[str]:
 def _group_text(runs: Sequence[Execution]) -> str:
     layers = ranges([run.layer for run in runs if run.is_layer])
     others = [run.body for run in runs if not run.is_layer]
@@ -129,6 +129,7 @@ def _visits(count: int) -> str:
     return f"{count} visits" if count > 1 else "1 visit"
 
 
+def _stage_lines(facts: Facts) -> list[str]:
     stages = facts.manifest["stages"]
     width = max((len(stage["name"]) for stage in stages), default=0)
     lines = [f"{'stage':{width}}  runs  bytes a run  kflop a row"]
@@ -153,12 +154,14 @@ def _residency(facts: Facts) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes with a unit, in powers of 1024."""
-    if count < 1024:
+    """Bytes with a unit, in powers of 1000."""
+    if count < 1000:
         return f"{count:.0f} B"
-    units = ["KiB", "MiB", "GiB"]
-    place = min(int(math.log2(count)) // 10, len(units))
-    return f"{count / 1024**place:.1f} {units[place - 1]}"
+    for unit in ("kB", "MB", "GB"):
+        count /= 1000
+        if count < _NEXT_UNIT:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1000:.1f} TB"
 
 
 def ranges(numbers: Sequence[int]) -> str:

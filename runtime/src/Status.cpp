@@ -60,12 +60,15 @@ Error rondo_rt::makeError(rondo_rt_status_code code, const char *format, ...) {
 
 Error rondo_rt::outOfMemory() { return Error(&outOfMemoryStatus); }
 
+/// From here on a number with one decimal would read 1000.0.
+static constexpr double kNextUnit = 999.95;
+
 std::string rondo_rt::formatBytes(uint64_t bytes) {
-  static const char *const kUnits[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+  static const char *const kUnits[] = {"B", "kB", "MB", "GB", "TB"};
   double value = static_cast<double>(bytes);
   unsigned unit = 0;
-  for (; value >= 1024 && unit < 4; ++unit)
-    value /= 1024;
+  for (; value >= (unit ? kNextUnit : 1000) && unit < 4; ++unit)
+    value /= 1000;
   char text[48];
   std::snprintf(text, sizeof(text), unit ? "%.1f %s" : "%.0f %s", value,
                 kUnits[unit]);

@@ -39,7 +39,7 @@ using Error = std::unique_ptr<rondo_rt_status, StatusDeleter>;
 /// The failure to allocate; never allocates itself.
 Error outOfMemory();
 
-/// `bytes` for people: "1.5 GiB".
+/// `bytes` for people, in powers of 1000: "1.5 GB".
 std::string formatBytes(uint64_t bytes);
 
 } // namespace rondo_rt

@@ -20,10 +20,13 @@ void line(const char *label, const std::string &text) {
   std::printf("%-14s %s\n", label, text.c_str());
 }
 
+/// From here on a number with one decimal would read 1000.0.
+constexpr double kNextUnit = 999.95;
+
 std::string bytesText(double bytes) {
-  static const char *const kUnits[] = {"B", "kB", "MB", "GB"};
+  static const char *const kUnits[] = {"B", "kB", "MB", "GB", "TB"};
   int unit = 0;
-  for (; bytes >= 1000 && unit < 3; ++unit)
+  for (; bytes >= (unit ? kNextUnit : 1000) && unit < 4; ++unit)
     bytes /= 1000;
   char text[48];
   std::snprintf(text, sizeof(text), unit ? "%.1f %s" : "%.0f %s", bytes,
