@@ -16,12 +16,14 @@
 #include "rondo/Dialect/Rondo/Analysis/ScheduleAnalysis.h"
 #include "rondo/Dialect/Rondo/IR/Rondo.h"
 #include "rondo/Dialect/Rondo/IR/RondoModuleAttrs.h"
+#include "rondo/Dialect/RondoRT/IR/RondoRT.h"
 
 #include "mlir/IR/SymbolTable.h"
 #include "llvm/Support/FormatVariadic.h"
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 using namespace mlir;
 using namespace rondo;
@@ -65,7 +67,8 @@ public:
 private:
   uint64_t getEntryBytes(ParamOp param) const;
   uint64_t getLinearBytes(Operation *root);
-  void readBlock(BlockOp block, int64_t executions);
+  void readBlock(BlockOp block, ArrayRef<int64_t> slots);
+  int64_t getLiveWidth();
   int64_t getOption(StringRef key) const;
 
   ModuleOp module;
@@ -99,14 +102,18 @@ uint64_t Estimator::getLinearBytes(Operation *root) {
   return bytes;
 }
 
-void Estimator::readBlock(BlockOp block, int64_t count) {
-  estimate.step += count * getLinearBytes(block);
+/// A block that is executed with `slots`, one for each execution.
+void Estimator::readBlock(BlockOp block, ArrayRef<int64_t> slots) {
+  estimate.step += slots.size() * getLinearBytes(block);
   auto options = module->getAttrOfType<DictionaryAttr>(kOptionsAttr);
   auto kv = options ? options.getAs<TypeAttr>("kv") : nullptr;
   int64_t element = kv ? kv.getValue().getIntOrFloatBitWidth() / 8 : 4;
+  int64_t written = std::set<int64_t>(slots.begin(), slots.end()).size();
   block.walk([&](AppendOp append) {
     auto type = cast<RankedTensorType>(append.getKey().getType());
-    estimate.kvPosition += count * 2 * type.getDimSize(1) * element;
+    int64_t heads = append.getHeads();
+    int64_t lanes = heads * rt::padToLanes(type.getDimSize(1) / heads);
+    estimate.kvPosition += written * 2 * lanes * element;
   });
 }
 
@@ -120,26 +127,35 @@ LogicalResult Estimator::run() {
     executions.append(*schedule);
     estimate.step += getLinearBytes(model);
   }
-  std::map<StringRef, int64_t> counts;
+  std::map<StringRef, SmallVector<int64_t>> slots;
   for (Execution &execution : executions) {
     StringRef block = execution.op.getBlock();
-    ++counts[block];
+    slots[block].push_back(execution.slot);
     layers.addExecution(symbols.lookup(block), execution.layer);
   }
   for (BlockOp block : module.getOps<BlockOp>())
-    if (int64_t count = counts[block.getSymName()])
-      readBlock(block, count);
-  // Values that live at once in a block: its state and its widest rows, twice.
-  int64_t width = 0;
+    readBlock(block, slots[block.getSymName()]);
+  estimate.arena = getOption("rows") * getLiveWidth() * sizeof(float);
+  return success();
+}
+
+/// Values of a row that live at once in a block: what goes in, what comes out,
+/// and its widest rows.
+int64_t Estimator::getLiveWidth() {
+  int64_t widest = 0, state = 0;
   module.walk([&](LinearOp linear) {
+    if (!linear->getParentOfType<BlockOp>())
+      return;
     int64_t sum = 0;
     for (Value output : linear.getOutputs())
       sum += cast<RankedTensorType>(output.getType()).getDimSize(1);
-    if (linear->getParentOfType<BlockOp>())
-      width = std::max(width, sum);
+    widest = std::max(widest, sum);
   });
-  estimate.arena = getOption("rows") * 2 * width * sizeof(float);
-  return success();
+  for (BlockOp block : module.getOps<BlockOp>())
+    for (Type type : block.getBody().getArgumentTypes())
+      if (auto rows = dyn_cast<RankedTensorType>(type))
+        state = std::max(state, rows.getDimSize(rows.getRank() - 1));
+  return 2 * state + widest;
 }
 
 void Estimator::print(raw_ostream &os) const {
