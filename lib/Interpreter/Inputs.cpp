@@ -9,6 +9,7 @@
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 
+#include <limits>
 #include <set>
 
 using namespace mlir;
@@ -60,6 +61,8 @@ private:
   const Tensor *take(StringRef name);
   LogicalResult checkTensor(StringRef name, const Tensor &tensor,
                             ArrayRef<int64_t> shape, NumberKind kind);
+  LogicalResult checkNumbers(StringRef name, const Tensor &tensor,
+                             NumberKind kind);
 
   func::FuncOp function;
   ArrayRef<std::string> names;
@@ -89,6 +92,11 @@ LogicalResult Binder::checkTensor(StringRef name, const Tensor &tensor,
            << name << "' has shape " << formatShape(tensor.shape)
            << ", expected " << formatShape(shape)
            << "; all inputs with rows have equally many";
+  return checkNumbers(name, tensor, kind);
+}
+
+LogicalResult Binder::checkNumbers(StringRef name, const Tensor &tensor,
+                                   NumberKind kind) {
   bool isInteger = kind == NumberKind::Integer;
   if (tensor.kind != kind)
     return function.emitError("input '")
@@ -96,6 +104,12 @@ LogicalResult Binder::checkTensor(StringRef name, const Tensor &tensor,
            << ", expected "
            << (isInteger ? "integers (I32 or I64)"
                          : "floats (F64, F32, F16 or BF16)");
+  constexpr std::numeric_limits<int32_t> range;
+  for (double value : tensor.values)
+    if (isInteger && (value < range.min() || value > range.max()))
+      return function.emitError("input '")
+             << name << "' holds an integer beyond 32 bits, about " << value
+             << "; give ids and numbers that fit i32";
   return success();
 }
 

@@ -34,6 +34,9 @@ func.func @sum(%x: tensor<?x2xf32>, %scales: tensor<2xf32>, %ids: tensor<?xi32>)
 // RUN: %tensors write %t.in x=F32[2,2]:1,2,3,4 scales=F32[2]:1,2 ids=F32[2]:1,2
 // RUN: %{fail} | FileCheck %s --check-prefixes=ERROR,FLOATS
 // FLOATS-SAME: input 'ids' holds floats, expected integers (I32 or I64)
+// RUN: %tensors write %t.in x=F32[2,2]:1,2,3,4 scales=F32[2]:1,2 ids=I64[2]:1,9223372036854775807
+// RUN: %{fail} | FileCheck %s --check-prefixes=ERROR,RANGE
+// RANGE-SAME: input 'ids' holds an integer beyond 32 bits, about 9.22{{.*}}e+18; give ids and numbers that fit i32
 // RUN: %tensors write %t.in x=F32[2,2]:1,2,3,4 scales=F32[2]:1,2 ids=I32[2]:1,2 sequences=I32[3]:0,0,0
 // RUN: %{fail} | FileCheck %s --check-prefixes=ERROR,SEQUENCES
 // SEQUENCES-SAME: input 'sequences' has shape [3], expected [2]
