@@ -9,7 +9,7 @@
 // reads, so damaged files could end the program: both are refused beforehand.
 //
 //===----------------------------------------------------------------------===//
-#include "ModuleText.h"
+#include "rondo/Import/ModuleText.h"
 
 #include "llvm/Support/Endian.h"
 

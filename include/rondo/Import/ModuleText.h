@@ -4,8 +4,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
-#ifndef RONDO_LIB_DRIVER_MODULETEXT_H
-#define RONDO_LIB_DRIVER_MODULETEXT_H
+#ifndef RONDO_IMPORT_MODULETEXT_H
+#define RONDO_IMPORT_MODULETEXT_H
 
 #include "llvm/Support/Error.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -18,4 +18,4 @@ openModuleText(llvm::StringRef path);
 
 } // namespace rondo
 
-#endif // RONDO_LIB_DRIVER_MODULETEXT_H
+#endif // RONDO_IMPORT_MODULETEXT_H
