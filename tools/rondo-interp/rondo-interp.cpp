@@ -8,8 +8,9 @@
 
 #include "rondo/Bundle/OutputFile.h"
 #include "rondo/Import/Import.h"
+#include "rondo/Import/ModuleText.h"
 
-#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace mlir;
@@ -23,15 +24,31 @@ static int reportError(llvm::Error error) {
   return reportError(llvm::toString(std::move(error)));
 }
 
+/// The text of the module at `path`, which no checkpoint is.
+static llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>>
+openText(const std::string &path) {
+  auto makeError = [&](const llvm::Twine &message) {
+    return llvm::createStringError(llvm::inconvertibleErrorCode(), message);
+  };
+  if (path != "-" && !llvm::sys::fs::exists(path))
+    return makeError("there is no file '" + path +
+                     "'; give an .mlir file, or - for standard input");
+  if (path != "-" && isCheckpointPath(path))
+    return makeError("'" + path +
+                     "' is a checkpoint; write its module with rondoc "
+                     "--compile-to=input and give that");
+  return openModuleText(path);
+}
+
 /// Inputs, run, outputs. What MLIR finds wrong is reported at its place in the
 /// text; exit status 1.
 static int run(const InterpCommand &command) {
   if (llvm::Error error = checkWritable(command.outputs))
     return reportError(std::move(error));
-  auto text = llvm::MemoryBuffer::getFileOrSTDIN(command.module);
+  llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>> text =
+      openText(command.module);
   if (!text)
-    return reportError("cannot read '" + command.module + "': " +
-                       text.getError().message() + "; give an .mlir file");
+    return reportError(text.takeError());
   llvm::SourceMgr sources;
   sources.AddNewSourceBuffer(std::move(*text), llvm::SMLoc());
   MLIRContext context;
