@@ -206,8 +206,8 @@ static void writePacking(OStream &json,
       json.attribute("type", stringify(weight.type).lower());
       json.attribute("k", weight.k);
       json.attribute("units", weight.units);
-      json.attribute("layers", weight.layers);
-      json.attribute("layer_stride", weight.layerStride);
+      json.attribute("entries", weight.entries);
+      json.attribute("entry_stride", weight.entryStride);
       json.attributeArray("sources", [&] {
         for (const std::string &source : weight.sources)
           json.value(clean(source));

@@ -42,14 +42,26 @@ static Error makeError(const llvm::Twine &message) {
 
 namespace {
 
-/// The tensors of one parameter, an entry for each layer.
+/// What an execution names of a packed form.
+struct Entry {
+  int64_t layer, side;
+};
+
+/// Entry `number` of a form with `depths` entries in each layer.
+Entry getEntry(int64_t number, int64_t depths) {
+  return {number / depths, number % depths};
+}
+
+/// The tensors of one parameter.
 struct Source {
   StorageType type = StorageType::Other;
-  std::vector<const ArchiveTensor *> layers;
+  ParamOp param;
+  std::vector<const ArchiveTensor *> entries; // null: zero
 
-  /// A parameter without layers serves every layer.
-  const ArchiveTensor &getLayer(int64_t layer) const {
-    return *layers[layers.size() == 1 ? 0 : layer];
+  /// The tensor of an execution; a parameter without layers serves every layer,
+  /// one that does not vary by depth every depth.
+  const ArchiveTensor *get(Entry entry) const {
+    return entries[ParamOp(param).getEntry(entry.layer, entry.side)];
   }
 };
 
@@ -58,20 +70,30 @@ struct Source {
 /// Finds the parameter `name`, whose entries must have the shape `shape` and
 /// serve `layers` layers.
 static Expected<Source> findSource(Operation *op, StringRef name,
-                                   const ArchiveSet &archives, int64_t layers) {
+                                   const ArchiveSet &archives, int64_t layers,
+                                   int64_t depths) {
   auto param = SymbolTable::lookupNearestSymbolFrom<ParamOp>(
       op, StringAttr::get(op->getContext(), name));
   if (!param)
     return makeError("packed weights use parameter '" + name +
                      "', which the module lacks");
-  int64_t count = param.getLayerCount();
-  if (count != 1 && count < layers)
-    return makeError("parameter '" + name + "' has " + llvm::Twine(count) +
-                     " layers, its packed form needs " + llvm::Twine(layers));
+  for (auto [what, count, needed] :
+       {std::tuple("layers", param.getLayerCount(), layers),
+        std::tuple("depths", param.getDepthCount(), depths)})
+    if (count != 1 && count < needed)
+      return makeError("parameter '" + name + "' has " + llvm::Twine(count) +
+                       " " + what + ", its packed form needs " +
+                       llvm::Twine(needed));
   Source source;
+  source.param = param;
   source.type = getStorageType(param.getTensorType().getElementType());
   for (Attribute keyAttr : param.getKeys()) {
-    StringRef key = cast<StringAttr>(keyAttr).getValue();
+    auto text = dyn_cast<StringAttr>(keyAttr);
+    if (!text) {
+      source.entries.push_back(nullptr);
+      continue;
+    }
+    StringRef key = text.getValue();
     const ArchiveTensor *tensor = archives.lookup(key);
     if (!tensor)
       return makeError("no archive has tensor '" + key + "' of parameter '" +
@@ -80,7 +102,7 @@ static Expected<Source> findSource(Operation *op, StringRef name,
         !llvm::equal(tensor->shape, param.getTensorType().getShape()))
       return makeError("tensor '" + key + "' is not what parameter '" + name +
                        "' says: another type or shape");
-    source.layers.push_back(tensor);
+    source.entries.push_back(tensor);
   }
   return source;
 }
@@ -113,7 +135,7 @@ public:
         panelBytes(op.getPanelBytes()), threads(std::max(1u, threads)) {}
 
   Error findSources(const ArchiveSet &archives);
-  Error pack(int64_t firstLayer, int64_t layers, ByteSink sink);
+  Error pack(int64_t firstEntry, int64_t entries, ByteSink sink);
 
 private:
   /// One parameter of the operation.
@@ -134,11 +156,10 @@ private:
   };
 
   Origin locate(int64_t panel);
-  Error packOne(int64_t layer, int64_t panel, char *target,
-                Workspace &workspace);
-  Error packRange(int64_t layer, int64_t begin, int64_t end, char *target,
+  Error packOne(Entry entry, int64_t panel, char *target, Workspace &workspace);
+  Error packRange(Entry entry, int64_t begin, int64_t end, char *target,
                   Workspace &workspace);
-  Error packBatch(int64_t layer, int64_t begin, int64_t end, char *target);
+  Error packBatch(Entry entry, int64_t begin, int64_t end, char *target);
 
   rt::PackedOp op;
   StorageType to;
@@ -154,19 +175,22 @@ private:
 Error MatrixPacker::findSources(const ArchiveSet &archives) {
   for (auto [param, layout] : llvm::zip(op.getParams(), op.getRows())) {
     StringRef name = cast<FlatSymbolRefAttr>(param).getValue();
-    Expected<Source> source = findSource(op, name, archives, op.getLayers());
+    Expected<Source> source =
+        findSource(op, name, archives, op.getLayers(), op.getDepths());
     if (!source)
       return source.takeError();
     Matrix matrix;
     matrix.source = std::move(*source);
     matrix.lanes = cast<rt::LayoutAttr>(layout).getLaneMap();
-    ArrayRef<int64_t> shape = matrix.source.layers[0]->shape;
+    ArrayRef<int64_t> shape =
+        ParamOp(matrix.source.param).getTensorType().getShape();
     if (shape.size() != 2 ||
         shape[0] != cast<rt::LayoutAttr>(layout).getWidth())
       return makeError("parameter '" + name +
                        "' has not the shape of its packed layout");
     matrix.k = shape[1];
-    if (llvm::alignTo(matrix.k, kBlockSize) != uint64_t(paddedK))
+    if (llvm::alignTo(matrix.k, rt::getLineInputs(op.getFormat())) !=
+        uint64_t(paddedK))
       return makeError("parameter '" + name + "' has " + llvm::Twine(matrix.k) +
                        " inputs, its packed form " + llvm::Twine(paddedK));
     if (isBlockType(to) && matrix.k % kBlockSize)
@@ -186,20 +210,20 @@ MatrixPacker::Origin MatrixPacker::locate(int64_t panel) {
   return {&matrices[rest / unitPanels], unit * unitPanels + rest % unitPanels};
 }
 
-Error MatrixPacker::packOne(int64_t layer, int64_t panel, char *target,
+Error MatrixPacker::packOne(Entry entry, int64_t panel, char *target,
                             Workspace &workspace) {
   Origin origin = locate(panel);
   const Source &source = origin.matrix->source;
-  const ArchiveTensor &tensor = source.getLayer(layer);
+  const ArchiveTensor *tensor = source.get(entry);
   int64_t k = origin.matrix->k;
   int64_t sourceBytes = getByteSize(source.type, k);
   int64_t rowBytes = getByteSize(to, k);
   const char *rows[kPanelRows] = {};
   for (int64_t n = 0; n < kPanelRows; ++n) {
     int32_t output = origin.matrix->lanes[origin.panel * rt::kLanes + n];
-    if (output < 0)
+    if (output < 0 || !tensor)
       continue;
-    rows[n] = tensor.bytes.data() + output * sourceBytes;
+    rows[n] = tensor->bytes.data() + output * sourceBytes;
     if (source.type == to)
       continue;
     workspace.rows.resize(kPanelRows * rowBytes);
@@ -208,23 +232,23 @@ Error MatrixPacker::packOne(int64_t layer, int64_t panel, char *target,
     ConversionResult result =
         convertRow(source.type, rows[n], to, row, workspace.values.data(), k);
     if (result != ConversionResult::Done)
-      return describe(result, tensor, to);
+      return describe(result, *tensor, to);
     rows[n] = row;
   }
   packPanel(to, rows, k, paddedK, target);
   return Error::success();
 }
 
-Error MatrixPacker::packRange(int64_t layer, int64_t begin, int64_t end,
+Error MatrixPacker::packRange(Entry entry, int64_t begin, int64_t end,
                               char *target, Workspace &workspace) {
   for (int64_t panel = begin; panel < end; ++panel)
-    if (Error error = packOne(layer, panel,
+    if (Error error = packOne(entry, panel,
                               target + (panel - begin) * panelBytes, workspace))
       return error;
   return Error::success();
 }
 
-Error MatrixPacker::packBatch(int64_t layer, int64_t begin, int64_t end,
+Error MatrixPacker::packBatch(Entry entry, int64_t begin, int64_t end,
                               char *target) {
   workspaces.resize(threads);
   std::vector<std::string> faults(threads);
@@ -233,7 +257,7 @@ Error MatrixPacker::packBatch(int64_t layer, int64_t begin, int64_t end,
   auto work = [&](unsigned thread) {
     int64_t first = std::min(end, begin + thread * share);
     int64_t last = std::min(end, first + share);
-    faults[thread] = toString(packRange(layer, first, last,
+    faults[thread] = toString(packRange(entry, first, last,
                                         target + (first - begin) * panelBytes,
                                         workspaces[thread]));
   };
@@ -248,14 +272,15 @@ Error MatrixPacker::packBatch(int64_t layer, int64_t begin, int64_t end,
   return Error::success();
 }
 
-Error MatrixPacker::pack(int64_t firstLayer, int64_t layers, ByteSink sink) {
+Error MatrixPacker::pack(int64_t firstEntry, int64_t entries, ByteSink sink) {
   int64_t panels = op.getTotalPanels();
   int64_t batch = std::clamp<int64_t>(kBatchBytes / panelBytes, 1, panels);
   std::vector<char> buffer(batch * panelBytes);
-  for (int64_t layer = firstLayer; layer < firstLayer + layers; ++layer)
+  for (int64_t number = firstEntry; number < firstEntry + entries; ++number)
     for (int64_t begin = 0; begin < panels; begin += batch) {
       int64_t end = std::min(panels, begin + batch);
-      if (Error error = packBatch(layer, begin, end, buffer.data()))
+      if (Error error = packBatch(getEntry(number, op.getDepths()), begin, end,
+                                  buffer.data()))
         return error;
       if (Error error = sink(
               llvm::ArrayRef(buffer).take_front((end - begin) * panelBytes)))
@@ -276,25 +301,28 @@ static Error sinkFloats(llvm::ArrayRef<float> values, ByteSink sink) {
 static Error packVector(rt::VectorOp op, const WeightTensor &part,
                         const ArchiveSet &archives, ByteSink sink) {
   Expected<Source> source =
-      findSource(op, op.getParam(), archives, op.getLayers());
+      findSource(op, op.getParam(), archives, op.getLayers(), op.getDepths());
   if (!source)
     return source.takeError();
   int64_t width = op.getLayout().getWidth();
   SmallVector<int32_t> lanes = op.getLayout().getLaneMap();
   std::vector<float> values(width);
-  std::vector<float> entry(getEntryBytes(op) / sizeof(float));
-  for (int64_t layer = part.firstLayer; layer < part.firstLayer + part.layers;
-       ++layer) {
-    const ArchiveTensor &tensor = source->getLayer(layer);
-    if (tensor.shape.size() != 1 || tensor.shape[0] != width)
+  std::vector<float> packed(getEntryBytes(op) / sizeof(float));
+  for (int64_t number = part.firstEntry;
+       number < part.firstEntry + part.entries; ++number) {
+    const ArchiveTensor *tensor = source->get(getEntry(number, op.getDepths()));
+    if (!tensor)
+      std::fill(values.begin(), values.end(), 0.0f);
+    else if (tensor->shape.size() != 1 || tensor->shape[0] != width)
       return makeError("parameter '" + op.getParam() +
                        "' has not the shape of its layout");
-    widenRow(source->type, tensor.bytes.data(), values.data(), width);
-    for (size_t i = 0; i < entry.size(); ++i) {
+    else
+      widenRow(source->type, tensor->bytes.data(), values.data(), width);
+    for (size_t i = 0; i < packed.size(); ++i) {
       int32_t element = lanes[i % lanes.size()];
-      entry[i] = element < 0 ? 0 : values[element];
+      packed[i] = element < 0 ? 0 : values[element];
     }
-    if (Error error = sinkFloats(entry, sink))
+    if (Error error = sinkFloats(packed, sink))
       return error;
   }
   return Error::success();
@@ -332,7 +360,7 @@ Error rondo::packTensor(const WeightTensor &tensor, const ArchiveSet &archives,
     MatrixPacker packer(op, threads);
     if (Error error = packer.findSources(archives))
       return error;
-    return packer.pack(tensor.firstLayer, tensor.layers, sink);
+    return packer.pack(tensor.firstEntry, tensor.entries, sink);
   }
   if (auto op = dyn_cast<rt::VectorOp>(tensor.op))
     return packVector(op, tensor, archives, sink);

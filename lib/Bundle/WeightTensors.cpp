@@ -47,8 +47,8 @@ static WeightTensor describe(rt::PackedOp op) {
   tensor.k = op.getK();
   tensor.units = op.getTotalPanels();
   tensor.bytes = op.getEntryBytes();
-  tensor.layers = op.getLayers();
-  tensor.layerStride = op.getStride().value_or(tensor.bytes);
+  tensor.entries = op.getLayers() * op.getDepths();
+  tensor.entryStride = op.getStride().value_or(tensor.bytes);
   for (Attribute param : op.getParams())
     tensor.sources.push_back(cast<FlatSymbolRefAttr>(param).getValue().str());
   return tensor;
@@ -58,8 +58,8 @@ static WeightTensor describe(rt::VectorOp op) {
   WeightTensor tensor;
   tensor.bytes = getEntryBytes(op);
   tensor.units = tensor.bytes / sizeof(float) / rt::kLanes;
-  tensor.layers = op.getLayers();
-  tensor.layerStride = op.getStride().value_or(tensor.bytes);
+  tensor.entries = op.getLayers() * op.getDepths();
+  tensor.entryStride = op.getStride().value_or(tensor.bytes);
   tensor.sources.push_back(op.getParam().str());
   return tensor;
 }
@@ -67,27 +67,27 @@ static WeightTensor describe(rt::VectorOp op) {
 static WeightTensor describe(rt::RopeTableOp op) {
   WeightTensor tensor;
   tensor.units = op.getPositions();
-  tensor.bytes = tensor.layerStride = getTableBytes(op);
+  tensor.bytes = tensor.entryStride = getTableBytes(op);
   return tensor;
 }
 
-/// Adds `entry`, which describes one layer, as one tensor if its layers follow
-/// each other, else as one for each layer.
-static void addLayers(WeightTensor entry, std::vector<WeightTensor> &tensors) {
-  int64_t layers = entry.layers;
-  if (layers == 1 || entry.layerStride == entry.bytes) {
-    entry.layerStride = entry.bytes;
-    entry.bytes *= layers;
-    tensors.push_back(std::move(entry));
+/// Adds `whole`, which describes one entry, as one tensor if its entries follow
+/// each other, else as one for each entry.
+static void addEntries(WeightTensor whole, std::vector<WeightTensor> &tensors) {
+  int64_t entries = whole.entries;
+  if (entries == 1 || whole.entryStride == whole.bytes) {
+    whole.entryStride = whole.bytes;
+    whole.bytes *= entries;
+    tensors.push_back(std::move(whole));
     return;
   }
-  WeightTensor tensor = entry;
-  tensor.layers = 1;
-  tensor.layerStride = entry.bytes;
-  for (int64_t layer = 0; layer < layers; ++layer) {
-    tensor.name = entry.name + "." + std::to_string(layer);
-    tensor.offset = entry.offset + layer * entry.layerStride;
-    tensor.firstLayer = layer;
+  WeightTensor tensor = whole;
+  tensor.entries = 1;
+  tensor.entryStride = whole.bytes;
+  for (int64_t entry = 0; entry < entries; ++entry) {
+    tensor.name = whole.name + "." + std::to_string(entry);
+    tensor.offset = whole.offset + entry * whole.entryStride;
+    tensor.firstEntry = entry;
     tensors.push_back(tensor);
   }
 }
@@ -105,7 +105,7 @@ FailureOr<std::vector<WeightTensor>> rondo::getWeightTensors(ModuleOp module) {
     tensor.name = ("weight." + op.getSymName()).str();
     tensor.offset = *op.getOffset();
     tensor.op = op;
-    addLayers(std::move(tensor), tensors);
+    addEntries(std::move(tensor), tensors);
   };
   for (Operation &op : *module.getBody())
     TypeSwitch<Operation *>(&op)

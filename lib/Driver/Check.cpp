@@ -119,7 +119,7 @@ void Estimator::readBlock(BlockOp block, ArrayRef<int64_t> slots) {
 
 LogicalResult Estimator::run() {
   for (ParamOp param : module.getOps<ParamOp>())
-    estimate.weights += param.getLayerCount() * getEntryBytes(param);
+    estimate.weights += param.getEntryCount() * getEntryBytes(param);
   for (auto model : module.getOps<func::FuncOp>()) {
     FailureOr<SmallVector<Execution>> schedule = flattenSchedule(model);
     if (failed(schedule))

@@ -166,7 +166,7 @@ StorageType rondo::getMainStorage(ModuleOp module) {
   for (ParamOp param : module.getOps<ParamOp>())
     if (param.getTensorType().getRank() == 2)
       weights[getStorageType(param.getStoredType())] +=
-          param.getTensorType().getNumElements() * param.getLayerCount();
+          param.getTensorType().getNumElements() * param.getEntryCount();
   std::pair<StorageType, int64_t> most = {StorageType::F32, 0};
   for (auto entry : weights)
     if (entry.second > most.second)

@@ -105,7 +105,7 @@ private:
     return LinearOp::create(
                builder, loc, types, rows, builder.getArrayAttr(weights),
                hasBias ? builder.getArrayAttr(biases) : ArrayAttr(),
-               /*arithmetic=*/ArithmeticAttr())
+               /*lora=*/ArrayAttr(), /*arithmetic=*/ArithmeticAttr())
         .getOutputs();
   }
 };

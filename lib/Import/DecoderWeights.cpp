@@ -185,7 +185,7 @@ private:
                     TypeAttr::get(type), builder.getStrArrayAttr(keys),
                     isStack ? builder.getI64IntegerAttr(stored.size())
                             : IntegerAttr(),
-                    /*storage=*/TypeAttr());
+                    /*depths=*/IntegerAttr(), /*storage=*/TypeAttr());
     return {std::move(symbol), tensor.type, tensor.shape};
   }
 

@@ -118,7 +118,11 @@ static StorageType getStorageType(Type type) {
 static llvm::Error checkParam(ParamOp param, const ArchiveSet &archives) {
   RankedTensorType type = param.getTensorType();
   StorageType storage = getStorageType(type.getElementType());
-  for (StringRef key : param.getKeys().getAsValueRange<StringAttr>()) {
+  for (Attribute attribute : param.getKeys()) {
+    auto text = dyn_cast<StringAttr>(attribute);
+    if (!text)
+      continue; // absent at this depth
+    StringRef key = text.getValue();
     const ArchiveTensor *tensor = archives.lookup(key);
     std::string name =
         "parameter '" + param.getSymName().str() + "': tensor " + quoted(key);

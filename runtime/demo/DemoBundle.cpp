@@ -69,7 +69,7 @@ static Json makeManifest(const std::string &image, const DemoOptions &options) {
   auto packing = [](const char *name, uint64_t offset, uint64_t bytes) {
     return Json{{"name", name},  {"offset", offset},      {"bytes", bytes},
                 {"type", "f32"}, {"k", bytes / 4},        {"units", 1},
-                {"layers", 1},   {"layer_stride", bytes}, {"sources", {name}}};
+                {"entries", 1},  {"entry_stride", bytes}, {"sources", {name}}};
   };
   return {{"format", 1},
           {"abi", RONDO_RT_ABI_VERSION},

@@ -209,8 +209,8 @@ static Error readPacking(const Json &json, Manifest &manifest) {
     packing.type = reader.text("type");
     reader.integer("k", 0, kMaxBytes);
     reader.integer("units", 0, kMaxBytes);
-    reader.integer("layers", 0, kMaxCount);
-    reader.integer("layer_stride", 0, kMaxBytes);
+    reader.integer("entries", 0, kMaxCount);
+    reader.integer("entry_stride", 0, kMaxBytes);
     reader.texts("sources");
     manifest.packing.push_back(std::move(packing));
   });

@@ -8,6 +8,7 @@
 // RONDO-NEXT: rondo-strip-trace
 // RONDO-NEXT: rondo-reroll-layers
 // RONDO-NEXT: rondo-hoist-depth-invariants
+// RONDO-NEXT: rondo-lower-lora
 // RONDO-NEXT: rondo-select-arithmetic
 // RONDO-NEXT: rondo-fuse-projections
 // RONDO-NEXT: rondo-verify-phase{phase=rondo}

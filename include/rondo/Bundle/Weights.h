@@ -24,10 +24,11 @@
 
 namespace rondo {
 
-/// A contiguous part of the weight region: all layers of one operation, or one
-/// layer where those of several operations are interleaved.
+/// A contiguous part of the weight region: all entries of one operation (one
+/// for each layer, in it one for each depth), or one entry where those of
+/// several operations are interleaved.
 struct WeightTensor {
-  /// Name in the bundle: "weight." and the symbol; for one of several layers
+  /// Name in the bundle: "weight." and the symbol; for one of several entries
   /// also "." and its number.
   std::string name;
   int64_t offset = 0; // bytes from the start of the region
@@ -37,9 +38,9 @@ struct WeightTensor {
   int64_t k = 0;
   /// Panels, chunks of a vector or positions of a table in one entry.
   int64_t units = 0;
-  int64_t firstLayer = 0;
-  int64_t layers = 1;
-  int64_t layerStride = 0; // bytes
+  int64_t firstEntry = 0;
+  int64_t entries = 1;
+  int64_t entryStride = 0; // bytes
   /// Symbols of the parameters.
   std::vector<std::string> sources;
   /// The operation itself.

@@ -52,6 +52,10 @@ emitShare(CodeBuilder &code, const BodyValues &values, mlir::Value count);
 mlir::Value emitDescriptor(CodeBuilder &code, const BodyValues &values,
                            mlir::Value row);
 
+/// The side index (i64) that `row`, a row of the body's row space, executes.
+mlir::Value emitSide(CodeBuilder &code, const BodyValues &values,
+                     mlir::Value row);
+
 /// The entry of the schedule that the row of `descriptor` executes.
 mlir::Value emitExecution(CodeBuilder &code, const BodyValues &values,
                           mlir::Value descriptor);
@@ -73,6 +77,7 @@ void emitAttend(CodeBuilder &code, ModuleFacts &facts, const BodyValues &values,
 /// What the operations of a region are emitted against.
 struct RowEnvironment {
   mlir::Value row;          // i64
+  mlir::Value side;         // its side index; null if nothing asks for it
   mlir::Value contractions; // outputs of this row's contractions, or null
   llvm::SmallVector<rt::ContractOp> contractOps; // in the order of the outputs
   mlir::IRMapping values; // of the row: statistics, indices
@@ -89,9 +94,12 @@ void emitChunkOp(CodeBuilder &code, ModuleFacts &facts,
                  const BodyValues &values, RowEnvironment &row,
                  mlir::Operation *op);
 
-/// Address of the weights `symbol` for the layer that is executed.
+/// Address of the entry of weights that stand at `offset`, `stride` bytes from
+/// one to the next, for the layer that is executed and for `side` (null where
+/// they do not vary by depth).
 mlir::Value emitWeightAddress(CodeBuilder &code, const BodyValues &values,
-                              int64_t offset, int64_t layers, int64_t stride);
+                              int64_t offset, int64_t layers, int64_t depths,
+                              int64_t stride, mlir::Value side);
 
 /// Emits the code of one stage.
 void emitStage(CodeBuilder &code, ModuleFacts &facts, const BodyValues &values,

@@ -85,8 +85,9 @@ private:
 
   void emitOp(rt::LoadVectorOp op) {
     auto vector = facts.lookup<rt::VectorOp>(op.getVector());
-    Value base = emitWeightAddress(code, values, *vector.getOffset(),
-                                   vector.getLayers(), *vector.getStride());
+    Value base =
+        emitWeightAddress(code, values, *vector.getOffset(), vector.getLayers(),
+                          vector.getDepths(), *vector.getStride(), row.side);
     Value chunk = chunkNumber(op.getIndex(), op.getPanels(), op.getPanel());
     set(op, code.loadChunk(code.at(base, code.mul(chunk, rt::kLanes * 4))));
   }

@@ -33,6 +33,10 @@ public:
   StageEmitter(CodeBuilder &code, ModuleFacts &facts, const BodyValues &values,
                rt::StageOp stage)
       : code(code), facts(facts), values(values) {
+    stage.walk([&](rt::LoadVectorOp load) {
+      vectorsVary |=
+          facts.lookup<rt::VectorOp>(load.getVector()).getDepths() > 1;
+    });
     for (Operation &op : stage.getBody().front().without_terminator()) {
       if (auto tile = dyn_cast<rt::TileOp>(op))
         tiles.push_back(tile);
@@ -51,6 +55,15 @@ public:
   }
 
 private:
+  /// What the operations of a region see of row `number`.
+  RowEnvironment enterRow(Value number) {
+    RowEnvironment row;
+    row.row = number;
+    if (vectorsVary)
+      row.side = emitSide(code, values, number);
+    return row;
+  }
+
   /// Statistics of one row.
   void emitStatistics(RowEnvironment &row) {
     for (Operation *op : statistics)
@@ -62,8 +75,7 @@ private:
   void emitRows() {
     auto [first, end] = emitShare(code, values, values.rows);
     code.forEach(first, end, 1, [&](Value number) {
-      RowEnvironment row;
-      row.row = number;
+      RowEnvironment row = enterRow(number);
       emitStatistics(row);
       for (rt::TileOp tile : tiles)
         code.forEach(tile.getUnits(),
@@ -99,8 +111,7 @@ private:
           code.at(values.arena, static_cast<int64_t>(*pack.getShared())));
     code.forEach(code.select(few, code.i64(0), shareFirst),
                  code.select(few, values.rows, shareEnd), 1, [&](Value number) {
-                   RowEnvironment row;
-                   row.row = number;
+                   RowEnvironment row = enterRow(number);
                    emitStatistics(row);
                    for (rt::PackOp pack : packs)
                      packRow(pack, row,
@@ -221,8 +232,7 @@ private:
     emitContraction(contractions.front(), unit, /*firstRow=*/code.i64(0),
                     code.i64(1), outputs, rt::kLanes * 4, panels);
     code.forEach(count, [&](Value inTurn) {
-      RowEnvironment row;
-      row.row = code.i64(0);
+      RowEnvironment row = enterRow(code.i64(0));
       row.contractions = code.at(outputs, code.mul(inTurn, outputBytes));
       row.contractOps = contractions;
       emitTileBody(tile, row, code.add(unit, inTurn));
@@ -243,8 +253,7 @@ private:
                             code.at(outputs, number * rt::kLanes * 4),
                             outputBytes);
           code.forEach(code.i64(0), count, 1, [&](Value inBlock) {
-            RowEnvironment row;
-            row.row = code.add(blockFirst, inBlock);
+            RowEnvironment row = enterRow(code.add(blockFirst, inBlock));
             row.contractions = code.at(outputs, code.mul(inBlock, outputBytes));
             row.contractOps = contractions;
             emitTileBody(tile, row, unit);
@@ -252,16 +261,48 @@ private:
         });
   }
 
+  /// Calls `body` with each run of neighbouring rows that execute one side
+  /// index: its first row, its length, and the index.
+  void forEachRun(Value firstRow, Value count,
+                  function_ref<void(Value, Value, Value)> body) {
+    Value end = code.add(firstRow, count);
+    Value last = code.sub(end, code.i64(1));
+    code.fold(firstRow, end, firstRow, [&](Value row, Value begin) {
+      Value next = code.add(row, 1);
+      Value side = emitSide(code, values, row);
+      Value nextSide = emitSide(code, values, code.min(next, last));
+      Value isEnd = arith::OrIOp::create(
+          code.b, code.loc, code.compare(arith::CmpIPredicate::eq, next, end),
+          code.compare(arith::CmpIPredicate::ne, nextSide, side));
+      code.ifThen(isEnd, [&] { body(begin, code.sub(next, begin), side); });
+      return code.select(isEnd, next, begin);
+    });
+  }
+
   /// The panel of `op` for `count` rows, or for one row `panels` panels from it
   /// on; `outputBytes` from one row or panel to the next in `y`.
   void emitContraction(rt::ContractOp op, Value unit, Value firstRow,
                        Value count, Value y, int64_t outputBytes,
                        int64_t panels = 1) {
+    if (getPacked(op).getDepths() == 1)
+      return emitPanel(op, /*side=*/nullptr, unit, firstRow, count, y,
+                       outputBytes, panels);
+    forEachRun(firstRow, count, [&](Value first, Value length, Value side) {
+      Value before = code.sub(first, firstRow);
+      emitPanel(op, side, unit, first, length,
+                code.at(y, code.mul(before, outputBytes)), outputBytes, panels);
+    });
+  }
+
+  /// As emitContraction, for rows of one side index.
+  void emitPanel(rt::ContractOp op, Value side, Value unit, Value firstRow,
+                 Value count, Value y, int64_t outputBytes, int64_t panels) {
     rt::PackedOp matrix = getPacked(op);
     rt::PackOp pack = getPack(op);
     PanelFormat format = toKernelFormat(matrix.getFormat());
-    Value base = emitWeightAddress(code, values, *matrix.getOffset(),
-                                   matrix.getLayers(), *matrix.getStride());
+    Value base =
+        emitWeightAddress(code, values, *matrix.getOffset(), matrix.getLayers(),
+                          matrix.getDepths(), *matrix.getStride(), side);
     Value panel =
         code.add(code.mul(unit, op.getStride()), op.getFirst() + op.getPanel());
     Value w = code.at(base, code.mul(panel, matrix.getPanelBytes()));
@@ -285,6 +326,7 @@ private:
   CodeBuilder &code;
   ModuleFacts &facts;
   const BodyValues &values;
+  bool vectorsVary = false; // by depth
   SmallVector<Operation *> statistics;
   SmallVector<rt::PackOp> packs;
   DenseMap<Operation *, Value> packed; // rows of each pack
@@ -301,13 +343,18 @@ void emitEmbed(CodeBuilder &code, ModuleFacts &facts, const BodyValues &values,
   code.forEach(first, end, 1, [&](Value row) {
     Value token = code.loadUnsigned(emitDescriptor(code, values, row),
                                     offsetof(rondo_rt_row, token), 32);
-    Value base = emitWeightAddress(code, values, *packed.getOffset(),
-                                   packed.getLayers(), *packed.getStride());
+    Value base =
+        emitWeightAddress(code, values, *packed.getOffset(), packed.getLayers(),
+                          /*depths=*/1, *packed.getStride(), /*side=*/nullptr);
     Value panel = code.at(
         base, code.mul(code.div(token, rt::kLanes), packed.getPanelBytes()));
     Value target =
         code.at(code.at(values.arena, static_cast<int64_t>(buffer.getOffset())),
                 code.mul(row, lanes * 4));
+    // What the table does not have of the last chunk is zero.
+    if (lanes != static_cast<int64_t>(packed.getK()))
+      code.store(code.splat(code.f32(0)),
+                 code.at(target, (lanes - rt::kLanes) * 4));
     emitGatherLane(code.b, code.loc, toKernelFormat(packed.getFormat()), panel,
                    code.rem(token, rt::kLanes), code.i64(packed.getK()),
                    target);

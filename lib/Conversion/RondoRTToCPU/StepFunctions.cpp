@@ -92,12 +92,23 @@ Value rondo::cpu::emitPageAddress(CodeBuilder &code, ModuleFacts &facts,
   return code.at(base, code.add(code.mul(number, kv.getPageBytes()), inPage));
 }
 
+Value rondo::cpu::emitSide(CodeBuilder &code, const BodyValues &values,
+                           Value row) {
+  Value descriptor = emitDescriptor(code, values, row);
+  return code.loadUnsigned(emitExecution(code, values, descriptor),
+                           offsetof(rondo_rt_execution, side), 16);
+}
+
 Value rondo::cpu::emitWeightAddress(CodeBuilder &code, const BodyValues &values,
                                     int64_t offset, int64_t layers,
-                                    int64_t stride) {
+                                    int64_t depths, int64_t stride,
+                                    Value side) {
   Value address = code.at(values.weights, offset);
-  return layers == 1 ? address
-                     : code.at(address, code.mul(values.layer, stride));
+  if (layers > 1)
+    address = code.at(address, code.mul(values.layer, depths * stride));
+  if (depths > 1)
+    address = code.at(address, code.mul(side, stride));
+  return address;
 }
 
 void rondo::cpu::emitContract(CodeBuilder &code, ModuleFacts &facts,

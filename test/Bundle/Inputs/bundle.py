@@ -112,8 +112,8 @@ def check_manifest(manifest: dict) -> None:
     assert manifest["entries"] == {"full": 64, "prelude": 128, "depth_step": 192, "coda": 256}
     assert manifest["kv"]["type"] == "f32" and manifest["kv"]["policy"] == "per-depth"
     for entry in manifest["packing"]:
-        assert entry["layers"] in (1, 2) and entry["offset"] % 64 == 0
-        assert entry["bytes"] == entry["layers"] * entry["layer_stride"]
+        assert entry["entries"] in (1, 2) and entry["offset"] % 64 == 0
+        assert entry["bytes"] == entry["entries"] * entry["entry_stride"]
     names = [entry["name"] for entry in manifest["packing"]]
     assert names == [tensor["name"] for tensor in manifest["tensors"] if tensor["name"].startswith("weight.")]
     assert sum(name.endswith((".0", ".1")) for name in names) == 2

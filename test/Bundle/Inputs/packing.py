@@ -18,6 +18,8 @@ import numpy as np
 from archives import BLOCK_TYPES, TYPES, Tensor, Weights, decode, encode, mlir_type
 
 LANES = 32
+# Inputs that stand together in a panel.
+LINES = {"f32": 1, "f16": 1, "bf16": 2, "q8_0": 32, "q4_0": 32, "q4_1": 32}
 FORMATS = {"f32": "f32", "f16": "f16", "bf16": "bf16_pair", "q8_0": "q8_0", "q4_0": "q4_0", "q4_1": "q4_1"}
 
 
@@ -58,7 +60,7 @@ def arrange(rows: np.ndarray, storage: str, k: int) -> np.ndarray:
         return arrange_blocks(rows.reshape(-1, LANES, k // LANES, BLOCK_TYPES[storage]), storage)
     size = rows.shape[1] // k
     group = 2 if storage == "bf16" else 1
-    padded = np.pad(rows, ((0, 0), (0, -k % LANES * size)))
+    padded = np.pad(rows, ((0, 0), (0, -k % LINES[storage] * size)))
     lines = padded.reshape(-1, LANES, padded.shape[1] // size // group, group * size)
     return lines.transpose(0, 2, 1, 3).reshape(lines.shape[0], -1)
 
@@ -136,7 +138,7 @@ class Case:
             entries.append(np.stack(units, axis=1).reshape(-1))
         names = ", ".join(f"@{name}" for name, _ in params)
         rows = ", ".join(f"#rondo_rt.layout{layout.text()}" for layout in layouts)
-        padded = -(-k // LANES) * LANES
+        padded = -(-k // LINES[storage]) * LINES[storage]
         self.lines.append(
             f"rondo_rt.packed @w{self.count} [{names}] rows [{rows}] format({FORMATS[storage]}) k({padded}) "
             f"layers({layers}) unit_panels({unit}) {self.place(entries, gap)}"

@@ -121,10 +121,108 @@ func.func @linear_mode(%x: tensor<?x64xf32>) {
 
 // -----
 
+// Tests that deltas are given for each weight.
+rondo.param @w : tensor<64x64xf32> from ["w"]
+func.func @linear_c6_count(%x: tensor<?x64xf32>) {
+  // expected-error @below {{'rondo.linear' op expected one entry of 'lora' for each of 1 weights, got 2}}
+  %y = rondo.linear %x, [@w] lora [unit, unit] : tensor<?x64xf32> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// Tests that a delta is a pair of matrices.
+rondo.param @w : tensor<64x64xf32> from ["w"]
+func.func @linear_c6_kind(%x: tensor<?x64xf32>) {
+  // expected-error @below {{'rondo.linear' op expected entries of 'lora' to be '#rondo.lora' or unit, got @a}}
+  %y = rondo.linear %x, [@w] lora [@a] : tensor<?x64xf32> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// Tests that A reads the rows.
+// expected-note @below {{parameter defined here}}
+rondo.param @a : tensor<8x32xf32> from ["a"]
+rondo.param @b : tensor<64x8xf32> from ["b"]
+rondo.param @w : tensor<64x64xf32> from ["w"]
+func.func @linear_c6_a(%x: tensor<?x64xf32>) {
+  // expected-error @below {{'rondo.linear' op expected A '@a' of shape [8, 64], got 'tensor<8x32xf32>'}}
+  %y = rondo.linear %x, [@w] lora [#rondo.lora<@a, @b, scale = 1.0 : f32>] : tensor<?x64xf32> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// Tests that B has the rank of A.
+rondo.param @a : tensor<8x64xf32> from ["a"]
+// expected-note @below {{parameter defined here}}
+rondo.param @b : tensor<64x4xf32> from ["b"]
+rondo.param @w : tensor<64x64xf32> from ["w"]
+func.func @linear_c6_b(%x: tensor<?x64xf32>) {
+  // expected-error @below {{'rondo.linear' op expected B '@b' of shape [64, 8], got 'tensor<64x4xf32>'}}
+  %y = rondo.linear %x, [@w] lora [#rondo.lora<@a, @b, scale = 1.0 : f32>] : tensor<?x64xf32> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// Tests that A is there.
+rondo.param @w : tensor<64x64xf32> from ["w"]
+func.func @linear_c6_missing(%x: tensor<?x64xf32>) {
+  // expected-error @below {{'rondo.linear' op expected A '@a' to name a 'rondo.param'}}
+  %y = rondo.linear %x, [@w] lora [#rondo.lora<@a, @b, scale = 1.0 : f32>] : tensor<?x64xf32> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// Tests that deltas that vary by depth need an execution.
+rondo.param @a depths(2) : tensor<8x64xf32> from ["a.0", "a.1"]
+rondo.param @b : tensor<64x8xf32> from ["b"]
+rondo.param @w : tensor<64x64xf32> from ["w"]
+func.func @linear_c5_depths(%x: tensor<?x64xf32>) {
+  // expected-error @below {{'rondo.linear' op expected A '@a' without layers and depths outside of a block, got 1 layers and 2 depths}}
+  %y = rondo.linear %x, [@w] lora [#rondo.lora<@a, @b, scale = 1.0 : f32>] : tensor<?x64xf32> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// Tests that a scale has something to scale by.
+func.func @scale_c1(%x: tensor<?x64xf32>) {
+  // expected-error @below {{'rondo.scale' op expected a weight, a factor ('by') or both}}
+  %y = rondo.scale %x : tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// Tests that a scale vector has the rows' width.
+// expected-note @below {{parameter defined here}}
+rondo.param @w : tensor<32xf32> from ["w"]
+func.func @scale_c2(%x: tensor<?x64xf32>) {
+  // expected-error @below {{'rondo.scale' op expected weight '@w' of shape [64], got 'tensor<32xf32>'}}
+  %y = rondo.scale %x, @w : tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// Tests that a scale vector that varies by depth needs an execution.
+rondo.param @w depths(2) : tensor<64xf32> from ["w.0", "w.1"]
+func.func @scale_c3(%x: tensor<?x64xf32>) {
+  // expected-error @below {{'rondo.scale' op expected weight '@w' without layers and depths outside of a block, got 1 layers and 2 depths}}
+  %y = rondo.scale %x, @w : tensor<?x64xf32>
+  return
+}
+
+// -----
+
 // Tests that stacks of weights need an execution.
 rondo.param @w layers(2) : tensor<64x64xf32> from ["0", "1"]
 func.func @linear_c5_stacked(%x: tensor<?x64xf32>) {
-  // expected-error @below {{'rondo.linear' op expected weight '@w' without layers outside of a block, got 2 layers}}
+  // expected-error @below {{'rondo.linear' op expected weight '@w' without layers and depths outside of a block, got 2 layers and 1 depths}}
   %y = rondo.linear %x, [@w] : tensor<?x64xf32> -> tensor<?x64xf32>
   return
 }
@@ -173,7 +271,7 @@ func.func @norm_c4_bias(%x: tensor<?x64xf32>) {
 // Tests that stacks of a norm's weights need an execution.
 rondo.param @w layers(2) : tensor<64xf32> from ["0", "1"]
 func.func @norm_c5_stacked(%x: tensor<?x64xf32>) {
-  // expected-error @below {{'rondo.norm' op expected weight '@w' without layers outside of a block, got 2 layers}}
+  // expected-error @below {{'rondo.norm' op expected weight '@w' without layers and depths outside of a block, got 2 layers and 1 depths}}
   %y = rondo.norm rms %x, @w eps 1.0e-5 : tensor<?x64xf32>
   return
 }

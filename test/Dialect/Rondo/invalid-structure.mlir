@@ -30,6 +30,30 @@ rondo.param @param_c4_layers layers(0) : tensor<64xf32> from []
 
 // -----
 
+// Tests that a side parameter has an entry for each layer and depth.
+// expected-error @below {{'rondo.param' op expected one key for each of 6 entries, got 3}}
+rondo.param @param_c3_depths layers(2) depths(3) : tensor<64xf32> from ["a", "b", "c"]
+
+// -----
+
+// Tests that a side parameter has a depth.
+// expected-error @below {{'rondo.param' op expected at least 1 depth, got 0}}
+rondo.param @param_c4_depths depths(0) : tensor<64xf32> from []
+
+// -----
+
+// Tests that only side parameters have holes.
+// expected-error @below {{'rondo.param' op expected a tensor for each entry of a parameter that does not vary by depth}}
+rondo.param @param_c6_unit layers(2) : tensor<64xf32> from ["a", unit]
+
+// -----
+
+// Tests that a side parameter is somewhere.
+// expected-error @below {{'rondo.param' op expected a tensor for at least one entry}}
+rondo.param @param_c6_all depths(2) : tensor<64xf32> from [unit, unit]
+
+// -----
+
 // Tests that rows of a block type are whole groups.
 // expected-error @below {{'rondo.param' op expected the last dimension of a block type to be a multiple of 32, got 48}}
 rondo.param @param_c5_groups : tensor<64x48x!rondo.q4_0> from ["w"]
@@ -134,6 +158,22 @@ func.func @apply_c4_large(%x: tensor<?x64xf32>) {
       // expected-error @below {{'rondo.apply' op expected layers below 4 of parameter '@w', got 4}}
       rondo.apply @b(%x) at(%d, %l) layer(d0 * 2 + d1) side(0) slot(0) : (tensor<?x64xf32>) -> ()
     }
+  }
+  return
+}
+
+// -----
+
+// Tests that the side index stays inside the depths.
+// expected-note @below {{parameter defined here}}
+rondo.param @w depths(2) : tensor<64xf32> from ["0", "1"]
+rondo.block @b(%x: tensor<?x64xf32>) {
+  %y = rondo.norm rms %x, @w eps 1.0e-5 : tensor<?x64xf32>
+}
+func.func @apply_c4_side(%x: tensor<?x64xf32>) {
+  rondo.loop %d to 3 {
+    // expected-error @below {{'rondo.apply' op expected side indices below 2 of parameter '@w', got 2}}
+    rondo.apply @b(%x) at(%d) layer(0) side(d0) slot(0) : (tensor<?x64xf32>) -> ()
   }
   return
 }

@@ -76,3 +76,25 @@ func.func @model(%t: tensor<?xi32>) -> tensor<?x64xf32> {
   }
   return %y#0 : tensor<?x64xf32>
 }
+
+// CHECK-LABEL: rondo.param @side.a layers(2) depths(2) : tensor<8x64xf32> from [unit, "a.0.1", unit, "a.1.1"]
+rondo.param @side.a layers(2) depths(2) : tensor<8x64xf32> from [unit, "a.0.1", unit, "a.1.1"]
+// CHECK: rondo.param @side.b depths(2) : tensor<64x8xf32> stored as bf16 from ["b.0", "b.1"]
+rondo.param @side.b depths(2) : tensor<64x8xf32> stored as bf16 from ["b.0", "b.1"]
+rondo.param @side.w : tensor<64x64xf32> from ["w"]
+rondo.param @side.scale depths(2) : tensor<64xf32> from ["s.0", "s.1"]
+
+// CHECK-LABEL: rondo.block @side
+rondo.block @side(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+  // CHECK: rondo.linear %{{.*}}, [@side.w, @side.w] lora [#rondo.lora<@side.a, @side.b, scale = 5.000000e-01 : f32>, unit] : tensor<?x64xf32>
+  %y, %z = rondo.linear %x, [@side.w, @side.w] lora [#rondo.lora<@side.a, @side.b, scale = 0.5 : f32>, unit]
+    : tensor<?x64xf32> -> tensor<?x64xf32>, tensor<?x64xf32>
+  // CHECK: rondo.scale %{{.*}}, @side.scale by 2.000000e+00 : tensor<?x64xf32>
+  %s = rondo.scale %y, @side.scale by 2.0 : tensor<?x64xf32>
+  // CHECK: rondo.scale %{{.*}}, @side.scale : tensor<?x64xf32>
+  %t = rondo.scale %z, @side.scale : tensor<?x64xf32>
+  // CHECK: rondo.scale %{{.*}} by 3.000000e+00 : tensor<?x64xf32>
+  %u = rondo.scale %t by 3.0 : tensor<?x64xf32>
+  %v = arith.addf %s, %u : tensor<?x64xf32>
+  rondo.yield %v : tensor<?x64xf32>
+}

@@ -95,10 +95,18 @@ rondo_rt.packed @w [@a, @b] rows [#rondo_rt.layout<flat, 64>, #rondo_rt.layout<f
 
 // -----
 
-// Tests that inputs are padded to groups of 32.
+// Tests that inputs are padded to what a line holds.
 module @packed_c3_inputs {
 // expected-error @below {{'rondo_rt.packed' op expected 'k' to be a multiple of 32, got 48}}
-rondo_rt.packed @w [@a] rows [#rondo_rt.layout<flat, 64>] format(f32) k(48) layers(1) unit_panels(1)
+rondo_rt.packed @w [@a] rows [#rondo_rt.layout<flat, 64>] format(q8_0) k(48) layers(1) unit_panels(1)
+}
+
+// -----
+
+// Tests that inputs of bf16 are padded to pairs.
+module @packed_c3_pairs {
+// expected-error @below {{'rondo_rt.packed' op expected 'k' to be a multiple of 2, got 7}}
+rondo_rt.packed @w2 [@a] rows [#rondo_rt.layout<flat, 64>] format(bf16_pair) k(7) layers(1) unit_panels(1)
 }
 
 // -----

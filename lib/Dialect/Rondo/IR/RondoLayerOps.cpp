@@ -67,11 +67,13 @@ static LogicalResult verifyNotStacked(Operation *op, StringRef role,
   ParamOp param = lookupParam(op, role, name, symbols);
   if (!param)
     return failure();
-  if (!param.getLayers() || isExecuted(op))
+  if ((!param.getLayers() && !param.getDepths()) || isExecuted(op))
     return success();
   return op->emitOpError("expected ")
-         << role << " '" << name << "' without layers outside of a block, got "
-         << param.getLayerCount() << " layers";
+         << role << " '" << name
+         << "' without layers and depths outside of a block, got "
+         << param.getLayerCount() << " layers and " << param.getDepthCount()
+         << " depths";
 }
 
 /// Checks that `op`, which names cache number `cache`, belongs to an execution
@@ -108,7 +110,8 @@ LogicalResult EmbedOp::verifySymbolUses(SymbolTableCollection &symbols) {
   if (!table)
     return failure();
   // embed_c1
-  if (table.getTensorType().getRank() != 2 || table.getLayers())
+  if (table.getTensorType().getRank() != 2 || table.getLayers() ||
+      table.getDepths())
     return emitOpError("expected table '")
            << getTableAttr() << "' of rank 2 without layers, got "
            << table.getType() << " with " << table.getLayerCount() << " layers";
@@ -131,6 +134,15 @@ LogicalResult LinearOp::verify() {
   if (getWeights().size() != getOutputs().size())
     return emitOpError("expected one result for each of ")
            << getWeights().size() << " weights, got " << getOutputs().size();
+  // linear_c6
+  if (getLora() && getLora()->size() != getWeights().size())
+    return emitOpError("expected one entry of 'lora' for each of ")
+           << getWeights().size() << " weights, got " << getLora()->size();
+  for (Attribute delta : getLora().value_or(ArrayAttr::get(getContext(), {})))
+    if (!isa<LoRAAttr, UnitAttr>(delta))
+      return emitOpError("expected entries of 'lora' to be '#rondo.lora' or "
+                         "unit, got ")
+             << delta;
   // linear_c3
   if (!getBiases())
     return success();
@@ -160,6 +172,21 @@ static LogicalResult verifyArithmetic(LinearOp op, FlatSymbolRefAttr name,
          << stringifyArithmetic(*op.getArithmetic()) << "', got " << storage;
 }
 
+/// Checks linear_c5 and linear_c6: A and B of the delta of a matrix of shape
+/// [out, in].
+static LogicalResult verifyDelta(LinearOp op, LoRAAttr delta, int64_t out,
+                                 int64_t in, SymbolTableCollection &symbols) {
+  ParamOp a = lookupParam(op, "A", delta.getA(), symbols);
+  if (!a)
+    return failure();
+  int64_t rank = a.getTensorType().getDimSize(0);
+  return failure(
+      failed(verifyShape(op, "A", delta.getA(), {rank, in}, symbols)) ||
+      failed(verifyShape(op, "B", delta.getB(), {out, rank}, symbols)) ||
+      failed(verifyNotStacked(op, "A", delta.getA(), symbols)) ||
+      failed(verifyNotStacked(op, "B", delta.getB(), symbols)));
+}
+
 LogicalResult LinearOp::verifySymbolUses(SymbolTableCollection &symbols) {
   int64_t width = getInput().getType().getDimSize(1);
   for (auto [i, weight] :
@@ -177,8 +204,32 @@ LogicalResult LinearOp::verifySymbolUses(SymbolTableCollection &symbols) {
     if (bias && (failed(verifyShape(*this, "bias", bias, {out}, symbols)) ||
                  failed(verifyNotStacked(*this, "bias", bias, symbols))))
       return failure();
+    auto delta = getLora() ? dyn_cast<LoRAAttr>((*getLora())[i]) : LoRAAttr();
+    if (delta && failed(verifyDelta(*this, delta, out, width, symbols)))
+      return failure();
   }
   return success();
+}
+
+//===----------------------------------------------------------------------===//
+// rondo.scale
+//===----------------------------------------------------------------------===//
+
+LogicalResult ScaleOp::verify() {
+  // scale_c1
+  if (getWeightAttr() || getFactorAttr())
+    return success();
+  return emitOpError("expected a weight, a factor ('by') or both");
+}
+
+LogicalResult ScaleOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  // scale_c2, scale_c3
+  int64_t width = getInput().getType().getDimSize(1);
+  FlatSymbolRefAttr weight = getWeightAttr();
+  return failure(
+      weight &&
+      (failed(verifyShape(*this, "weight", weight, {width}, symbols)) ||
+       failed(verifyNotStacked(*this, "weight", weight, symbols))));
 }
 
 //===----------------------------------------------------------------------===//

@@ -28,6 +28,16 @@ RankedTensorType ParamOp::getTensorType() {
 
 int64_t ParamOp::getLayerCount() { return getLayers().value_or(1); }
 
+int64_t ParamOp::getDepthCount() { return getDepths().value_or(1); }
+
+int64_t ParamOp::getEntry(int64_t layer, int64_t side) {
+  return (getLayers() ? layer : 0) * getDepthCount() + (getDepths() ? side : 0);
+}
+
+ArrayRef<Attribute> ParamOp::getLayerKeys(int64_t layer) {
+  return getKeys().getValue().slice(layer * getDepthCount(), getDepthCount());
+}
+
 Type ParamOp::getStoredType() {
   return getStorage().value_or(getTensorType().getElementType());
 }
@@ -45,10 +55,20 @@ LogicalResult ParamOp::verify() {
   // param_c4
   if (getLayers() && *getLayers() < 1)
     return emitOpError("expected at least 1 layer, got ") << *getLayers();
+  if (getDepths() && int64_t(*getDepths()) < 1)
+    return emitOpError("expected at least 1 depth, got ")
+           << int64_t(*getDepths());
   // param_c3
-  if (int64_t(getKeys().size()) != getLayerCount())
+  if (int64_t(getKeys().size()) != getEntryCount())
     return emitOpError("expected one key for each of ")
-           << getLayerCount() << " entries, got " << getKeys().size();
+           << getEntryCount() << " entries, got " << getKeys().size();
+  // param_c6
+  auto isAbsent = llvm::IsaPred<UnitAttr>;
+  if (!getDepths() && llvm::any_of(getKeys(), isAbsent))
+    return emitOpError("expected a tensor for each entry of a parameter that "
+                       "does not vary by depth");
+  if (llvm::all_of(getKeys(), isAbsent))
+    return emitOpError("expected a tensor for at least one entry");
   // param_c5
   if (isBlockQuantized(type.getElementType()) && type.getShape().back() % 32)
     return emitOpError("expected the last dimension of a block type to be a "
@@ -164,26 +184,31 @@ LogicalResult ApplyOp::verify() {
   return success();
 }
 
-/// Checks apply_c4: the largest and smallest layer of all executions of `op`
-/// against the stacked parameters that `block` uses. An index that is not the
-/// induction value of a loop leaves the rule to the flattening of the schedule.
-static LogicalResult verifyLayers(ApplyOp op, BlockOp block,
-                                  SymbolTableCollection &symbols) {
-  std::optional<IndexRange> layers = getRange(op.getLayer(), op.getIndices());
-  if (!layers)
+/// Checks apply_c4 for one map: the largest and smallest value of all
+/// executions of `op` against what `getCount` says of the parameters that
+/// `block` uses (nullopt: any value). An index that is not the induction value
+/// of a loop leaves the rule to the flattening of the schedule.
+static LogicalResult
+verifyRange(ApplyOp op, BlockOp block, SymbolTableCollection &symbols,
+            StringRef what, AffineMap map,
+            llvm::function_ref<std::optional<int64_t>(ParamOp)> getCount) {
+  std::optional<IndexRange> range = getRange(map, op.getIndices());
+  if (!range)
     return success();
-  if (layers->min < 0)
-    return op.emitOpError("expected layers that are not negative, got ")
-           << layers->min;
-  for (ParamOp param : getUsedParams(block, symbols))
-    if (param.getLayers() && layers->max >= param.getLayerCount()) {
-      InFlightDiagnostic diag = op.emitOpError("expected layers below ")
-                                << param.getLayerCount() << " of parameter '@"
-                                << param.getSymName() << "', got "
-                                << layers->max;
-      diag.attachNote(param.getLoc()) << "parameter defined here";
-      return diag;
-    }
+  if (range->min < 0)
+    return op.emitOpError("expected ")
+           << what << " that are not negative, got " << range->min;
+  for (ParamOp param : getUsedParams(block, symbols)) {
+    std::optional<int64_t> count = getCount(param);
+    if (!count || range->max < *count)
+      continue;
+    InFlightDiagnostic diag = op.emitOpError("expected ")
+                              << what << " below " << *count
+                              << " of parameter '@" << param.getSymName()
+                              << "', got " << range->max;
+    diag.attachNote(param.getLoc()) << "parameter defined here";
+    return diag;
+  }
   return success();
 }
 
@@ -202,7 +227,15 @@ LogicalResult ApplyOp::verifySymbolUses(SymbolTableCollection &symbols) {
            << FunctionType::get(getContext(), getInputs().getTypes(),
                                 getOutputs().getTypes());
   // apply_c4
-  return verifyLayers(*this, block, symbols);
+  return failure(
+      failed(verifyRange(*this, block, symbols, "layers", getLayer(),
+                         [](ParamOp param) -> std::optional<int64_t> {
+                           return param.getLayers();
+                         })) ||
+      failed(verifyRange(*this, block, symbols, "side indices", getSide(),
+                         [](ParamOp param) -> std::optional<int64_t> {
+                           return param.getDepths();
+                         })));
 }
 
 //===----------------------------------------------------------------------===//

@@ -79,33 +79,39 @@ static SmallVector<FusionGroup> collectGroups(Block &block,
 }
 
 /// The bias entries of `linear`, `unit` where it has none.
-static SmallVector<Attribute> getBiasEntries(LinearOp linear) {
-  if (ArrayAttr biases = linear.getBiasesAttr())
-    return SmallVector<Attribute>(biases.getValue());
+static SmallVector<Attribute> getEntries(LinearOp linear, ArrayAttr entries) {
+  if (entries)
+    return SmallVector<Attribute>(entries.getValue());
   return SmallVector<Attribute>(linear.getWeights().size(),
                                 UnitAttr::get(linear.getContext()));
+}
+
+/// Null if there is no entry but `unit`.
+static ArrayAttr getArrayAttr(Builder &builder, ArrayRef<Attribute> entries) {
+  return llvm::all_of(entries, llvm::IsaPred<UnitAttr>)
+             ? ArrayAttr()
+             : builder.getArrayAttr(entries);
 }
 
 /// Replaces `linears`, at least two, by one at the place of the first: they are
 /// pure and their one operand is defined before it.
 static void fuse(RewriterBase &rewriter, ArrayRef<LinearOp> linears) {
-  SmallVector<Attribute> weights, biases;
+  SmallVector<Attribute> weights, biases, deltas;
   SmallVector<Type> types;
   SmallVector<Location> locs;
   for (LinearOp linear : linears) {
     llvm::append_range(weights, linear.getWeights());
-    llvm::append_range(biases, getBiasEntries(linear));
+    llvm::append_range(biases, getEntries(linear, linear.getBiasesAttr()));
+    llvm::append_range(deltas, getEntries(linear, linear.getLoraAttr()));
     llvm::append_range(types, linear.getOutputs().getTypes());
     locs.push_back(linear.getLoc());
   }
-  bool hasBias = !llvm::all_of(biases, llvm::IsaPred<UnitAttr>);
   LinearOp first = linears.front();
   rewriter.setInsertionPoint(first);
-  auto fused =
-      LinearOp::create(rewriter, rewriter.getFusedLoc(locs), types,
-                       first.getInput(), rewriter.getArrayAttr(weights),
-                       hasBias ? rewriter.getArrayAttr(biases) : ArrayAttr(),
-                       first.getArithmeticAttr());
+  auto fused = LinearOp::create(
+      rewriter, rewriter.getFusedLoc(locs), types, first.getInput(),
+      rewriter.getArrayAttr(weights), getArrayAttr(rewriter, biases),
+      getArrayAttr(rewriter, deltas), first.getArithmeticAttr());
   ValueRange results = fused.getOutputs();
   for (LinearOp linear : linears) {
     size_t count = linear.getOutputs().size();

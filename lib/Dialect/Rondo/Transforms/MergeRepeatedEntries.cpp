@@ -37,8 +37,9 @@ namespace {
 struct EntryMap {
   /// The new entry of each old one.
   SmallVector<int64_t> newEntry;
-  /// The keys that stay, in order of first mention.
-  SmallVector<Attribute> keys;
+  /// The keys that stay, in order of first mention; those of one layer
+  /// together.
+  SmallVector<ArrayRef<Attribute>> keys;
 
   bool merges() const { return keys.size() < newEntry.size(); }
 };
@@ -53,11 +54,12 @@ struct StackGroup {
 
 static EntryMap getEntryMap(ParamOp param) {
   EntryMap map;
-  for (Attribute key : param.getKeys()) {
-    auto it = llvm::find(map.keys, key);
+  for (int64_t layer = 0; layer < param.getLayerCount(); ++layer) {
+    ArrayRef<Attribute> keys = param.getLayerKeys(layer);
+    auto it = llvm::find(map.keys, keys);
     map.newEntry.push_back(it - map.keys.begin());
     if (it == map.keys.end())
-      map.keys.push_back(key);
+      map.keys.push_back(keys);
   }
   return map;
 }
@@ -150,7 +152,10 @@ static int64_t mergeGroup(StackGroup &group) {
   for (auto [apply, layer] : llvm::zip(group.applies, layers))
     apply.setLayer(layer);
   for (auto [param, map] : llvm::zip(group.params, maps)) {
-    param.setKeysAttr(ArrayAttr::get(param.getContext(), map.keys));
+    SmallVector<Attribute> keys;
+    for (ArrayRef<Attribute> layer : map.keys)
+      llvm::append_range(keys, layer);
+    param.setKeysAttr(ArrayAttr::get(param.getContext(), keys));
     param.setLayers(map.keys.size());
   }
   return (entries.newEntry.size() - entries.keys.size()) * group.params.size();

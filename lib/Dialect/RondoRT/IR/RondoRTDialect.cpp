@@ -41,6 +41,21 @@ void RondoRTDialect::initialize() {
 // Sizes of packed forms
 //===----------------------------------------------------------------------===//
 
+int64_t rondo::rt::getLineInputs(PanelFormat format) {
+  switch (format) {
+  case PanelFormat::F32:
+  case PanelFormat::F16:
+    return 1;
+  case PanelFormat::BF16Pair:
+    return 2;
+  case PanelFormat::Q8_0:
+  case PanelFormat::Q4_0:
+  case PanelFormat::Q4_1:
+    return 32;
+  }
+  llvm_unreachable("unknown panel format");
+}
+
 int64_t rondo::rt::getPanelBytes(PanelFormat format, int64_t k) {
   switch (format) {
   case PanelFormat::F32:

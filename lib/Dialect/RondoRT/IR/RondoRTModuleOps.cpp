@@ -74,8 +74,10 @@ LogicalResult PackedOp::verify() {
       return emitOpError("expected ")
              << getPanels(0) << " panels in every parameter, got "
              << getPanels(i);
-  if (getK() % 32 != 0) // packed_c3
-    return emitOpError("expected 'k' to be a multiple of 32, got ") << getK();
+  int64_t line = getLineInputs(getFormat());
+  if (int64_t(getK()) < 1 || getK() % line != 0) // packed_c3
+    return emitOpError("expected 'k' to be a multiple of ")
+           << line << ", got " << int64_t(getK());
   return success();
 }
 

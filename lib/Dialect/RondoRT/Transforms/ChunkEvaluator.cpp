@@ -62,6 +62,8 @@ Value ChunkEvaluator::evaluate(Value value, int64_t panel) {
                            : evaluateNorm(norm, panel);
   if (auto rope = dyn_cast<rondo::RopeOp>(def))
     return evaluateRope(rope, panel);
+  if (auto scale = dyn_cast<rondo::ScaleOp>(def))
+    return evaluateScale(scale, panel);
   if (auto copy = dyn_cast<rt::CopyOp>(def))
     return get(copy.getInput(), panel);
   if (auto activation = dyn_cast<rondo::ActivationOp>(def)) {
@@ -143,6 +145,23 @@ Value ChunkEvaluator::evaluateRope(RopeOp rope, int64_t panel) {
                                                    context.positions, chunks);
   return RotateOp::create(builder, rope.getLoc(), x.getType(), x,
                           table.getSymName(), index, panels, panel);
+}
+
+Value ChunkEvaluator::evaluateScale(ScaleOp scale, int64_t panel) {
+  Location loc = scale.getLoc();
+  Value x = get(scale.getInput(), panel);
+  if (!x)
+    return nullptr;
+  if (FlatSymbolRefAttr weight = scale.getWeightAttr()) {
+    LayoutAttr layout = context.layouts.get(scale.getInput());
+    x = arith::MulFOp::create(builder, loc, x,
+                              loadVector(weight, layout, /*repeat=*/1, panel));
+  }
+  if (FloatAttr factor = scale.getFactorAttr()) {
+    Value number = arith::ConstantOp::create(builder, loc, factor);
+    x = arith::MulFOp::create(builder, loc, x, splat(number));
+  }
+  return x;
 }
 
 Value ChunkEvaluator::evaluateElementwise(Operation *op, int64_t panel) {

@@ -58,6 +58,7 @@ private:
   mlir::Value evaluateNorm(NormOp norm, int64_t panel);
   mlir::Value evaluateHeadNorm(NormOp norm, int64_t panel);
   mlir::Value evaluateRope(RopeOp rope, int64_t panel);
+  mlir::Value evaluateScale(ScaleOp scale, int64_t panel);
   mlir::Value evaluateElementwise(mlir::Operation *op, int64_t panel);
   /// value * weight + bias, each if present; `repeat` as in rondo_rt.vector.
   mlir::Value applyAffine(NormOp norm, mlir::Value value, LayoutAttr layout,

@@ -46,7 +46,7 @@ static LayoutAttr getDemandedLayout(Operation *op, unsigned index) {
 static bool keepsLayout(Operation *op) {
   if (auto norm = dyn_cast<rondo::NormOp>(op))
     return norm.getHeads().has_value();
-  return isa<rondo::ActivationOp, rondo::RopeOp>(op) ||
+  return isa<rondo::ActivationOp, rondo::RopeOp, rondo::ScaleOp>(op) ||
          op->hasTrait<OpTrait::Elementwise>();
 }
 

@@ -357,22 +357,34 @@ private:
     return true;
   }
 
-  /// The results of `linear` that belong to `group`.
+  static FlatSymbolRefAttr getWeight(OpResult result) {
+    auto linear = cast<rondo::LinearOp>(result.getOwner());
+    return cast<FlatSymbolRefAttr>(
+        linear.getWeights()[result.getResultNumber()]);
+  }
+
+  /// The results of `linear` that belong to `group`. What varies by depth is
+  /// packed apart from what does not, so that nothing is stored twice.
   void emitContractions(TileGroup &group, rondo::LinearOp linear,
                         OpBuilder &inside, Value unit, ChunkEvaluator &chunks) {
-    SmallVector<unsigned> outputs;
+    llvm::MapVector<int64_t, SmallVector<unsigned>> byDepths;
+    for (OpResult result : group.outputs)
+      if (result.getOwner() == linear)
+        byDepths[context.weights.getParam(getWeight(result)).getDepthCount()]
+            .push_back(result.getResultNumber());
+    for (auto &[depths, outputs] : byDepths)
+      emitContractions(group, linear, outputs, inside, unit, chunks);
+  }
+
+  void emitContractions(TileGroup &group, rondo::LinearOp linear,
+                        ArrayRef<unsigned> outputs, OpBuilder &inside,
+                        Value unit, ChunkEvaluator &chunks) {
     SmallVector<FlatSymbolRefAttr> params;
     SmallVector<LayoutAttr> layouts;
-    for (OpResult result : group.outputs) {
-      if (result.getOwner() != linear)
-        continue;
-      outputs.push_back(result.getResultNumber());
-      params.push_back(
-          cast<FlatSymbolRefAttr>(linear.getWeights()[outputs.back()]));
-      layouts.push_back(context.layouts.get(result));
+    for (unsigned output : outputs) {
+      params.push_back(getWeight(linear->getResult(output)));
+      layouts.push_back(context.layouts.get(linear->getResult(output)));
     }
-    if (outputs.empty())
-      return;
     Value rows = packedRows.lookup(linear);
     PackedOp packed = context.weights.getPacked(params, layouts, group.panels);
     int64_t stride = group.panels * outputs.size();

@@ -35,12 +35,13 @@ static int64_t getEntryBytes(Operation *op) {
   return alignUp(rope.getPositions() * rope.getChunks() * kLanes * 4);
 }
 
-static int64_t getLayers(Operation *op) {
+/// Layers, and depths of each.
+static std::pair<int64_t, int64_t> getEntries(Operation *op) {
   if (auto packed = dyn_cast<PackedOp>(op))
-    return packed.getLayers();
+    return {packed.getLayers(), packed.getDepths()};
   if (auto vector = dyn_cast<VectorOp>(op))
-    return vector.getLayers();
-  return 1;
+    return {vector.getLayers(), vector.getDepths()};
+  return {1, 1};
 }
 
 static void setPlace(Operation *op, int64_t offset, int64_t stride) {
@@ -80,14 +81,16 @@ int64_t rondo::rt::planWeights(ModuleOp module) {
   llvm::SetVector<Operation *> placed;
   int64_t end = 0;
   for (BodyOp body : module.getOps<BodyOp>()) {
-    // Weights with equally many layers are interleaved layer by layer.
-    llvm::MapVector<int64_t, SmallVector<Operation *>> byLayers;
+    // Weights with equally many layers and depths are interleaved entry by
+    // entry.
+    llvm::MapVector<std::pair<int64_t, int64_t>, SmallVector<Operation *>>
+        byEntries;
     llvm::SetVector<Operation *> weights = collectWeights(body, symbols);
     remarkBytes(body, weights);
     for (Operation *op : weights)
       if (placed.insert(op))
-        byLayers[getLayers(op)].push_back(op);
-    for (auto &[layers, ops] : byLayers) {
+        byEntries[getEntries(op)].push_back(op);
+    for (auto &[entries, ops] : byEntries) {
       int64_t stride = 0;
       for (Operation *op : ops)
         stride += getEntryBytes(op);
@@ -96,7 +99,7 @@ int64_t rondo::rt::planWeights(ModuleOp module) {
         setPlace(op, offset, stride);
         offset += getEntryBytes(op);
       }
-      end += stride * layers;
+      end += stride * entries.first * entries.second;
     }
   }
   return end;

@@ -49,8 +49,10 @@ PackedOp WeightSymbols::getPacked(ArrayRef<FlatSymbolRefAttr> params,
     return PackedOp::create(
         builder, first.getLoc(), name, builder.getArrayAttr(names),
         builder.getArrayAttr(layouts), getPanelFormat(first.getStoredType()),
-        padToLanes(first.getTensorType().getDimSize(1)), first.getLayerCount(),
-        unitPanels, /*offset=*/IntegerAttr(), /*stride=*/IntegerAttr());
+        llvm::alignTo(first.getTensorType().getDimSize(1),
+                      getLineInputs(getPanelFormat(first.getStoredType()))),
+        first.getLayerCount(), first.getDepthCount(), unitPanels,
+        /*offset=*/IntegerAttr(), /*stride=*/IntegerAttr());
   });
 }
 
@@ -60,10 +62,11 @@ VectorOp WeightSymbols::getVector(FlatSymbolRefAttr param, LayoutAttr layout,
       builder.getArrayAttr({param, layout, builder.getI64IntegerAttr(repeat)});
   return getOrCreate<VectorOp>(key, [&]() -> Operation * {
     ParamOp op = getParam(param);
-    return VectorOp::create(
-        builder, op.getLoc(), "vector." + param.getValue().str(),
-        param.getValue(), layout, op.getLayerCount(), repeat,
-        /*offset=*/IntegerAttr(), /*stride=*/IntegerAttr());
+    return VectorOp::create(builder, op.getLoc(),
+                            "vector." + param.getValue().str(),
+                            param.getValue(), layout, op.getLayerCount(),
+                            op.getDepthCount(), repeat,
+                            /*offset=*/IntegerAttr(), /*stride=*/IntegerAttr());
   });
 }
 

@@ -89,6 +89,21 @@ def Rondo_Mask : Rondo_Enum<"Mask", "which positions of its sequence a row may s
   I32EnumAttrCase<"Causal", 0, "causal">]>;
 def Rondo_MaskAttr : Rondo_EnumAttr<Rondo_Mask, "mask">;
 
+/// Archive keys; `unit` where there is no tensor.
+def Rondo_KeysAttr : TypedArrayAttrBase<AnyAttrOf<[StrAttr, UnitAttr]>, "archive keys">;
+
+def Rondo_LoRAAttr : AttrDef<Rondo_Dialect, "LoRA"> {
+  let mnemonic = "lora";
+  let summary = "low-rank delta of a matrix";
+  let description = [{
+    Adds `scale * B (A x)` to the product of a matrix with x (Hu et al.,
+    arXiv 2106.09685, equation 3). `A` is [rank, in], `B` is [out, rank].
+  }];
+  let parameters = (ins "::mlir::FlatSymbolRefAttr":$a, "::mlir::FlatSymbolRefAttr":$b,
+                        "::mlir::FloatAttr":$scale);
+  let assemblyFormat = "`<` $a `,` $b `,` `scale` `=` $scale `>`";
+}
+
 /// Angular frequencies, radians a position. Elements rather than a dense array:
 /// the text of a dense array does not keep all bits of its values.
 def Rondo_FrequenciesAttr : FloatElementsAttr<32>;

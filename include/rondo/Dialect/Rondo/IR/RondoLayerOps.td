@@ -47,8 +47,10 @@ def Rondo_LinearOp : Rondo_Op<"linear", [
     Pure, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "one or more matrices times the same rows";
   let description = [{
-    `result_i = input * weight_i^T (+ bias_i)`; weights are stored [out, in].
-    Several weights share one pass over the input (fused projections). The
+    `result_i = input * weight_i^T (+ bias_i) (+ scale_i * (input * A_i^T) * B_i^T)`;
+    weights are stored [out, in]. Several weights share one pass over the input
+    (fused projections). Low-rank deltas, which mostly vary by depth, are stated
+    here and become linears of their own in `rondo-lower-lora`. The
     arithmetic mode says how products are formed: `exact` uses f32 activations
     and accumulation; `bf16_dot` rounds the activations to bf16; `int8_dynamic`
     quantizes them in groups of 32. It is absent until `rondo-select-arithmetic`.
@@ -61,7 +63,9 @@ def Rondo_LinearOp : Rondo_Op<"linear", [
       `rondo.param` of rank 1 of the result's width, or `unit` for none;
     - (linear_c4) `bf16_dot` needs bf16 weights, `int8_dynamic` a block type;
     - (linear_c5) outside of a block, where there is no layer, parameters are
-      not stacked.
+      not stacked and do not vary by depth;
+    - (linear_c6) `lora`, if present, has one entry for each weight: `unit`, or a
+      `#rondo.lora` of two `rondo.param`s, A [rank, in] and B [out, rank].
 
     Example:
     ```mlir
@@ -77,11 +81,11 @@ def Rondo_LinearOp : Rondo_Op<"linear", [
   }];
   let arguments = (ins Rondo_Rows:$input,
                        TypedArrayAttrBase<FlatSymbolRefAttr, "array of parameter names">:$weights,
-                       OptionalAttr<ArrayAttr>:$biases,
+                       OptionalAttr<ArrayAttr>:$biases, OptionalAttr<ArrayAttr>:$lora,
                        OptionalAttr<Rondo_ArithmeticAttr>:$arithmetic);
   let results = (outs Variadic<Rondo_Rows>:$outputs);
   let assemblyFormat = [{
-    $input `,` $weights (`bias` $biases^)? (`arithmetic` `(` custom<Mode>($arithmetic)^ `)`)?
+    $input `,` $weights (`bias` $biases^)? (`lora` $lora^)? (`arithmetic` `(` custom<Mode>($arithmetic)^ `)`)?
     attr-dict `:` type($input) `->` type($outputs)
   }];
   let hasVerifier = 1;
@@ -104,7 +108,7 @@ def Rondo_NormOp : Rondo_Op<"norm", [
     - (norm_c3) the width is a multiple of `heads`;
     - (norm_c4) `rms` has no bias;
     - (norm_c5) outside of a block, where there is no layer, parameters are not
-      stacked.
+      stacked and do not vary by depth.
 
     Example:
     ```mlir
@@ -123,6 +127,39 @@ def Rondo_NormOp : Rondo_Op<"norm", [
   let assemblyFormat = [{
     `` $kind $input (`,` $weight^)? (`bias` $bias^)? `eps` $eps
     (`heads` `(` $heads^ `)`)? attr-dict `:` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def Rondo_ScaleOp : Rondo_Op<"scale", [
+    Pure, AllTypesMatch<["input", "result"]>,
+    DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "rows times a number, or times a vector of parameters";
+  let description = [{
+    `result[i, j] = factor * input[i, j] * weight[j]`, each factor if present: a
+    learned diagonal or step encoding, which may vary by depth, or a constant.
+
+    Rules:
+    - (scale_c1) there is a weight, a factor, or both;
+    - (scale_c2) the weight, if present, is a `rondo.param` of rank 1 and of the
+      rows' width;
+    - (scale_c3) outside of a block, where there is no layer, it is not stacked
+      and does not vary by depth.
+
+    Example:
+    ```mlir
+    rondo.param @encoding layers(1) depths(2) : tensor<64xf32> from ["d.0", "d.1"]
+    rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+      %y = rondo.scale %x, @encoding by 0.5 : tensor<?x64xf32>
+      rondo.yield %y : tensor<?x64xf32>
+    }
+    ```
+  }];
+  let arguments = (ins Rondo_Rows:$input, OptionalAttr<FlatSymbolRefAttr>:$weight,
+                       OptionalAttr<F32Attr>:$factor);
+  let results = (outs Rondo_Rows:$result);
+  let assemblyFormat = [{
+    $input (`,` $weight^)? (`by` $factor^)? attr-dict `:` type($result)
   }];
   let hasVerifier = 1;
 }

@@ -21,15 +21,21 @@ def Rondo_ParamOp : Rondo_Op<"param", [Symbol, HasParent<"::mlir::ModuleOp">]> {
     Declares a parameter: its shape, storage type and where its values are.
     Values are never inline. With `layers(N)` it is a stack of N equally shaped
     tensors; an operation that names it uses the entry of the layer that is
-    executed (see `rondo.apply`). `stored as` names the element type that the
-    values are converted to when they are packed (`rondoc --weights`).
+    executed (see `rondo.apply`). With `depths(R)` it is a *side parameter*: each
+    layer has R entries, and an operation uses the one of the side index that is
+    executed; a key may then be `unit`: there is no tensor, and the entry is zero.
+    Keys are listed layer by layer, in each depth by depth. `stored as` names the
+    element type that the values are converted to when they are packed
+    (`rondoc --weights`).
 
     Rules:
     - (param_c1) the shape is static and of rank 1 or 2;
     - (param_c2) the element type is f32, bf16, f16 or a block type of this dialect;
-    - (param_c3) there is one key, or one for each layer;
-    - (param_c4) `layers` is at least 1;
-    - (param_c5) the last dimension of a block type is a multiple of 32.
+    - (param_c3) there is one key for each entry: one, or one for each layer and
+      depth;
+    - (param_c4) `layers` and `depths` are at least 1;
+    - (param_c5) the last dimension of a block type is a multiple of 32;
+    - (param_c6) a key is `unit` only with `depths`, and not all are.
 
     Introduced by the importers; removed when weights are packed (phase `tiled`).
 
@@ -37,14 +43,16 @@ def Rondo_ParamOp : Rondo_Op<"param", [Symbol, HasParent<"::mlir::ModuleOp">]> {
     ```mlir
     rondo.param @q layers(2) : tensor<64x64xbf16> from ["l.0.q", "l.1.q"]
     rondo.param @final_norm : tensor<64xf32> from ["norm"]
+    rondo.param @q.a layers(2) depths(2) : tensor<8x64xf32>
+      from [unit, "l.0.q.a.1", unit, "l.1.q.a.1"]
     ```
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<AnyRankedTensor>:$type,
-                       StrArrayAttr:$keys, OptionalAttr<I64Attr>:$layers,
-                       OptionalAttr<TypeAttr>:$storage);
+                       Rondo_KeysAttr:$keys, OptionalAttr<I64Attr>:$layers,
+                       OptionalAttr<I64Attr>:$depths, OptionalAttr<TypeAttr>:$storage);
   let assemblyFormat = [{
-    $sym_name (`layers` `(` $layers^ `)`)? `:` $type (`stored` `as` $storage^)?
-    `from` $keys attr-dict
+    $sym_name (`layers` `(` $layers^ `)`)? (`depths` `(` $depths^ `)`)? `:` $type
+    (`stored` `as` $storage^)? `from` $keys attr-dict
   }];
   let hasVerifier = 1;
   let extraClassDeclaration = [{
@@ -52,8 +60,15 @@ def Rondo_ParamOp : Rondo_Op<"param", [Symbol, HasParent<"::mlir::ModuleOp">]> {
     ::mlir::Type getStoredType();
     /// Shape and storage type of one entry.
     ::mlir::RankedTensorType getTensorType();
-    /// Entries of the stack; 1 for a parameter without layers.
+    /// Layers of the stack; 1 for a parameter without.
     int64_t getLayerCount();
+    /// Entries of each layer; 1 for a parameter that does not vary by depth.
+    int64_t getDepthCount();
+    int64_t getEntryCount() { return getLayerCount() * getDepthCount(); }
+    /// The entry that an execution of `layer` and `side` uses.
+    int64_t getEntry(int64_t layer, int64_t side);
+    /// Keys of `layer`, one for each depth.
+    ::llvm::ArrayRef<::mlir::Attribute> getLayerKeys(int64_t layer);
   }];
 }
 
@@ -109,7 +124,8 @@ def Rondo_ApplyOp : Rondo_Op<"apply", [
     - (apply_c1) the symbol names a `rondo.block`;
     - (apply_c2) operand and result types are those of the block;
     - (apply_c3) each map has one result and as many dimensions as `at` has indices;
-    - (apply_c4) the layer stays inside every stacked parameter of the block;
+    - (apply_c4) the layer and the side index stay inside every parameter of the
+      block that is stacked or varies by depth;
     - (apply_c5) it does not stand inside a `rondo.block`.
 
     Flattened into the schedule at phase `step`. Effects: those of the block;

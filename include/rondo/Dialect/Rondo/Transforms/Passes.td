@@ -117,6 +117,34 @@ def HoistDepthInvariantsPass : Pass<"rondo-hoist-depth-invariants", "::mlir::Mod
     Statistic<"numElided", "num-elided", "carried values that were not state">];
 }
 
+def LowerLoRAPass : Pass<"rondo-lower-lora", "::mlir::ModuleOp"> {
+  let summary = "turn low-rank deltas into linears of their own";
+  let description = [{
+    A matrix with `lora` becomes the bare matrix, a linear with A on the same rows
+    and one with B on its result. Where A is stored like the matrix,
+    `rondo-fuse-projections` puts them into one pass over the rows; otherwise they
+    share a stage. The order of the sums is `W x + b`, then `scale * B (A x)`.
+
+    Requires: phase `rondo`, before `rondo-select-arithmetic`: A and B have a
+    storage type, and with it an arithmetic mode, of their own.
+    Guarantees: no `rondo.linear` has `lora`.
+    Does nothing when: there are no deltas.
+
+    Example:
+    ```
+    %q = rondo.linear %x, [@q] lora [#rondo.lora<@q.a, @q.b, scale = 2.0 : f32>] ...
+    ==>
+    %w = rondo.linear %x, [@q] ...
+    %t = rondo.linear %x, [@q.a] ...
+    %u = rondo.linear %t, [@q.b] ...
+    %d = rondo.scale %u by 2.0 ...
+    %q = arith.addf %w, %d ...
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect"];
+  let statistics = [Statistic<"numLowered", "num-lowered", "deltas lowered">];
+}
+
 def SelectArithmeticPass : Pass<"rondo-select-arithmetic", "::mlir::ModuleOp"> {
   let summary = "decide how the products of each linear are formed";
   let description = [{

@@ -43,6 +43,11 @@ struct HoistCounts {
 /// after dropping carried values that are not state. May replace the loop.
 HoistCounts hoistDepthInvariants(mlir::RewriterBase &rewriter, LoopOp loop);
 
+/// Makes linears of their own of the low-rank deltas of `linear`. Returns how
+/// many there were.
+int64_t lowerLoRA(mlir::RewriterBase &rewriter, LinearOp linear,
+                  mlir::SymbolTableCollection &symbols);
+
 /// Sets the arithmetic mode of `linear` if it has none: `exact`, or the fastest
 /// of the weights' storage type if `fast`. Emits an error if they have several.
 llvm::LogicalResult selectArithmetic(LinearOp linear, bool fast,

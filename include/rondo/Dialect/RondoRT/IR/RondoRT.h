@@ -41,6 +41,9 @@ inline int64_t padToLanes(int64_t n) {
   return (n + kLanes - 1) / kLanes * kLanes;
 }
 
+/// Inputs that stand together in a panel: the least granularity of `k`.
+int64_t getLineInputs(PanelFormat format);
+
 /// Bytes of a panel of 32 outputs by `k` inputs.
 int64_t getPanelBytes(PanelFormat format, int64_t k);
 

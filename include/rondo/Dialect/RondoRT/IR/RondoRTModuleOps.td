@@ -108,34 +108,36 @@ def RondoRT_PackedOp : RondoRT_Op<"packed", [Symbol, HasParent<"::mlir::ModuleOp
   let summary = "matrices packed for one stage";
   let description = [{
     The weights that one stage streams, in the order in which it reads them.
-    An entry (one for each of `layers`) is a sequence of panels of 32 outputs
-    by `k` inputs: unit u holds panels [u * unit_panels, (u + 1) * unit_panels) of
+    An entry (one for each of `layers`, in each one for each of `depths`) is a
+    sequence of panels of 32 outputs by `k` inputs: unit u holds panels [u * unit_panels, (u + 1) * unit_panels) of
     each parameter in turn. `rows` are the layouts of the parameters' outputs:
     lane l of panel p is output lane map [32 p + l], zero for padding.
 
     `offset` (bytes from the start of the weight region) and `stride` (bytes from
-    one layer to the next) are set at phase `buffers`.
+    one entry to the next) are set at phase `buffers`.
 
     Rules:
     - (packed_c1) one layout for each parameter;
     - (packed_c2) parameters have equally many panels;
-    - (packed_c3) `k` is a multiple of 32.
+    - (packed_c3) `k` is a multiple of what one line of the format holds: 1, for
+      bf16 2, for block types 32.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name,
                        TypedArrayAttrBase<FlatSymbolRefAttr, "parameter names">:$params,
                        ArrayAttr:$rows, RondoRT_PanelFormatAttr:$format, I64Attr:$k,
-                       I64Attr:$layers, I64Attr:$unit_panels,
+                       I64Attr:$layers, DefaultValuedAttr<I64Attr, "1">:$depths,
+                       I64Attr:$unit_panels,
                        OptionalAttr<I64Attr>:$offset, OptionalAttr<I64Attr>:$stride);
   let assemblyFormat = [{
     $sym_name $params `rows` $rows `format` `(` custom<Keyword>($format) `)` `k` `(` $k `)` `layers` `(` $layers `)`
-    `unit_panels` `(` $unit_panels `)`
+    (`depths` `(` $depths^ `)`)? `unit_panels` `(` $unit_panels `)`
     (`offset` `(` $offset^ `)`)? (`stride` `(` $stride^ `)`)? attr-dict
   }];
   let hasVerifier = 1;
   let extraClassDeclaration = [{
     /// Panels of parameter `index`.
     int64_t getPanels(unsigned index);
-    /// Panels of one entry (layer).
+    /// Panels of one entry.
     int64_t getTotalPanels();
     /// Bytes of one panel.
     int64_t getPanelBytes();
@@ -147,15 +149,17 @@ def RondoRT_PackedOp : RondoRT_Op<"packed", [Symbol, HasParent<"::mlir::ModuleOp
 def RondoRT_VectorOp : RondoRT_Op<"vector", [Symbol, HasParent<"::mlir::ModuleOp">]> {
   let summary = "a norm weight or bias, widened to f32 and laid out as its rows";
   let description = [{
-    `layers` entries of `layout` lanes, f32, padding zero. With `repeat(N)` the
-    parameter is written N times in a row (a norm weight shared by N heads).
+    `layers` x `depths` entries of `layout` lanes, f32, padding zero. With
+    `repeat(N)` the parameter is written N times in a row (a norm weight shared by
+    N heads).
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, FlatSymbolRefAttr:$param,
                        RondoRT_LayoutAttr:$layout, I64Attr:$layers,
+                       DefaultValuedAttr<I64Attr, "1">:$depths,
                        DefaultValuedAttr<I64Attr, "1">:$repeat,
                        OptionalAttr<I64Attr>:$offset, OptionalAttr<I64Attr>:$stride);
   let assemblyFormat = [{
-    $sym_name $param `layout` $layout `layers` `(` $layers `)` (`repeat` `(` $repeat^ `)`)?
+    $sym_name $param `layout` $layout `layers` `(` $layers `)` (`depths` `(` $depths^ `)`)? (`repeat` `(` $repeat^ `)`)?
     (`offset` `(` $offset^ `)`)? (`stride` `(` $stride^ `)`)? attr-dict
   }];
 }

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""A block whose parameters vary by depth, against a NumPy model of it.
+
+The module is Inputs/side-parameters.mlir: low-rank deltas of ranks 6 and 40, one of them absent at depth 0, a norm, a
+bias, a scale vector and a whole matrix for each depth; two layers, visited three times.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Tools
+from safetensors.numpy import save_file
+
+MODULE = Path(__file__).parent / "Inputs" / "side-parameters.mlir"
+LAYERS, DEPTHS, HEADS, KV_HEADS, DIM = 2, 3, 4, 2, 16
+# Shapes of what every depth shares, and of what each has for itself.
+SHARED = {"q": (64, 64), "k": (32, 64), "v": (32, 64)}
+VARIES = {"norm": (64,), "v.a": (40, 64), "v.b": (32, 40), "o": (64, 64), "o_bias": (64,)}
+ABSENT_FIRST = {"q.a": (6, 64), "q.b": (64, 6)}
+TOLERANCE = 2e-4  # absolute, logits reach about 30
+
+Weights = dict[str, np.ndarray]
+
+
+def make_weights() -> Weights:
+    rng = np.random.default_rng(11)
+    shapes: dict[str, tuple[int, ...]] = {"embed": (96, 64), "final_norm": (64,)}
+    shapes |= {f"step.{r}": (64,) for r in range(DEPTHS)}
+    for j in range(LAYERS):
+        shapes |= {f"{name}.{j}": shape for name, shape in SHARED.items()}
+        shapes |= {f"{name}.{j}.{r}": shape for r in range(DEPTHS) for name, shape in VARIES.items()}
+        shapes |= {f"{name}.{j}.{r}": shape for r in range(1, DEPTHS) for name, shape in ABSENT_FIRST.items()}
+    weights = {name: (0.15 * rng.standard_normal(shape)).astype(np.float32) for name, shape in shapes.items()}
+    for name, weight in weights.items():
+        if name.startswith(("norm", "final_norm", "step")):
+            weight += 1
+    weights["embed"] *= 7
+    return weights
+
+
+def rms(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    return x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-5) * weight
+
+
+def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Causal attention; [T, heads * DIM] and [T, kv_heads * DIM]."""
+    seen = np.tril(np.ones((len(q), len(q)), bool))
+    out = np.empty_like(q)
+    for head in range(HEADS):
+        a, b = slice(head * DIM, (head + 1) * DIM), head // (HEADS // KV_HEADS)
+        c = slice(b * DIM, (b + 1) * DIM)
+        scores = np.where(seen, 0.25 * (q[:, a] @ k[:, c].T), -np.inf)
+        scores = np.exp(scores - scores.max(-1, keepdims=True))
+        out[:, a] = scores / scores.sum(-1, keepdims=True) @ v[:, c]
+    return out
+
+
+def layer(x: np.ndarray, w: Weights, j: int, r: int) -> np.ndarray:
+    n = rms(x, w[f"norm.{j}.{r}"])
+    q = n @ w[f"q.{j}"].T
+    if r > 0:
+        q = q + 2 * (n @ w[f"q.a.{j}.{r}"].T @ w[f"q.b.{j}.{r}"].T)
+    v = n @ w[f"v.{j}"].T + n @ w[f"v.a.{j}.{r}"].T @ w[f"v.b.{j}.{r}"].T
+    o = attend(q, n @ w[f"k.{j}"].T, v) @ w[f"o.{j}.{r}"].T + w[f"o_bias.{j}.{r}"]
+    return x + 0.5 * o * w[f"step.{r}"]
+
+
+def reference(tokens: list[int], weights: Weights) -> np.ndarray:
+    w = {name: weight.astype(np.float64) for name, weight in weights.items()}
+    x = w["embed"][tokens]
+    for r in range(DEPTHS):
+        for j in range(LAYERS):
+            x = layer(x, w, j, r)
+    return rms(x, w["final_norm"]) @ w["embed"].T
+
+
+@pytest.mark.parametrize("options", [[], ["-O0"], ["--kv=f32", "--rows=16"]], ids=["default", "O0", "rows16"])
+def test_equals_numpy(tools: Tools, tmp_path: Path, options: list[str]) -> None:
+    weights = make_weights()
+    save_file(weights, tmp_path / "weights.safetensors")
+    bundle = tools.compile(MODULE, tmp_path / "model.rondo", f"--archive={tmp_path / 'weights.safetensors'}",
+                           "--exact", *options)
+    rng = np.random.default_rng(3)
+    sequences = [rng.integers(0, 96, length).tolist() for length in (1, 6, 50, 129, 256)]
+    for tokens, got in zip(sequences, tools.logits(bundle, sequences), strict=True):
+        want = reference(tokens, weights)
+        assert np.abs(want).max() > 5
+        assert np.abs(got - want).max() < TOLERANCE
+
+
+def test_a_shares_the_pass_of_its_matrix(tools: Tools) -> None:
+    text = tools.run("rondoc", MODULE, "--exact", "--compile-to=step", "-o", "-")
+    stages = [line.split('"')[1] for line in text.splitlines() if "rondo_rt.stage" in line]
+    assert stages == ["embed", "norm.q.k.v.a.a", "b.scale.add", "append", "attend", "o.scale.add", "norm.embed"]
