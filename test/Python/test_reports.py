@@ -12,9 +12,9 @@ import pytest
 
 pytest.importorskip("rondo._runtime", reason="the extension module is not installed (pip install ./python)")
 
-from rondo import inspection
-
 from conftest import ORACLES, tools_folder
+
+from rondo import inspection
 
 # Case, options, depth. Loops of a plain model, of a looped one, and one whose visits run other code.
 MODELS = [
