@@ -17,8 +17,9 @@ set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 
 # What the compiler lane runs; the other lit tests have no files to be damaged.
-lit_folders=(Import Bundle Driver Runtime)
-address_tools=(rondo-import rondo-import-fuzz rondo-bundle-test rondo-demo-bundle rondoc rondo-run rondo-opt)
+lit_folders=(Import Bundle Driver Runtime Interpreter)
+address_tools=(rondo-import rondo-import-fuzz rondo-bundle-test rondo-demo-bundle rondoc rondo-run rondo-opt
+  rondo-interp)
 
 # A finding is an abort, which `not` does not take for a refusal. Leaks are
 # left to the runtime's lane: LLVM keeps what it allocates until the end. LLVM's
