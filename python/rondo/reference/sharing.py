@@ -22,7 +22,7 @@ KINDS = ("cycle", "sequence", "middle_cycle", "middle_sequence")
 
 
 @dataclass(frozen=True)
-class Place:
+class StoredPlace:
     """Stored layer and depth of an unrolled layer; `depth` is None outside the shared block."""
 
     layer: int
@@ -72,16 +72,16 @@ class Sharing:
         """Whether a visit runs the whole block, rather than one layer of it."""
         return self.kind.endswith("cycle")
 
-    def place(self, unrolled: int) -> Place:
+    def place(self, unrolled: int) -> StoredPlace:
         """Where unrolled layer 0 .. layers - 1 has its weights."""
         if self.edges and unrolled == 0:
-            return Place(0, None)
+            return StoredPlace(0, None)
         if self.edges and unrolled == self.layers - 1:
-            return Place(self.stored - 1, None)
+            return StoredPlace(self.stored - 1, None)
         index = unrolled - self.edges
         if self.is_cycle:
-            return Place(self.edges + index % self.block, index // self.block)
-        return Place(self.edges + index // self.visits, index % self.visits)
+            return StoredPlace(self.edges + index % self.block, index // self.block)
+        return StoredPlace(self.edges + index // self.visits, index % self.visits)
 
     def group(self, layer: int) -> tuple[int, ...]:
         """The unrolled layers that run a stored layer, by depth."""
