@@ -23,6 +23,7 @@ from rondo.convert.numbers import decode, encode
 from rondo.convert.plan import INITIALIZATIONS, Plan, block_sources
 from rondo.convert.recursive import Options, convert
 from rondo.convert.source import open_source
+from rondo.convert.writer import Entry, SafetensorsWriter
 from rondo.reference import CheckpointError, Loop, load_model
 from rondo.reference.sharing import KINDS, Sharing
 
@@ -182,6 +183,24 @@ def test_numbers_survive(kind: str) -> None:
     again = decode(encode(values, kind), kind)
     assert values.size == 4096 // {"F32": 4, "F16": 2, "BF16": 2}[kind]
     assert np.array_equal(values, again, equal_nan=True)
+
+
+# Tests the file that grows tensor by tensor: room for those that may come, none for one that was not announced.
+def test_writer(tmp_path: Path) -> None:
+    one, two = Entry("one", "F32", (2,)), Entry("two", "BF16", (3,))
+    with SafetensorsWriter(tmp_path / "x", [one, two]) as writer:
+        writer.add(one, [b"\0\0\x80\x3f", b"\0\0\0\x40"])
+        assert writer.size % 64 == 8
+        with pytest.raises(ValueError, match="'one'.* was not announced, or is there already"):
+            writer.add(one, [])
+        with pytest.raises(ValueError, match="'three'.* was not announced"):
+            writer.add(Entry("three", "F32", (1,)), [b"1234"])
+    assert load_file(tmp_path / "x")["one"].tolist() == [1.0, 2.0]
+    with (
+        pytest.raises(ValueError, match="'two'.* has 6 bytes, got 1"),
+        SafetensorsWriter(tmp_path / "y", [two]) as writer,
+    ):
+        writer.add(two, [b"1"])
 
 
 # --- Against the authors' code ----------------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ def test_defaults(tmp_path: Path) -> None:
         f"rondo: wrote '{tmp_path / 'a'}', 0.1 MB\n  schedule      cycle: a block of 3 layers"
     )
     assert "\r" not in done.stderr and "[#" not in done.stderr
+    assert "of the matrices by sharing\n" in done.stderr
     assert (description(tmp_path / "a")["initialization"], description(tmp_path / "a")["lora"]) == ("stepwise", None)
     assert run(SHARED, tmp_path / "b", "--share=cycle", "--visits=2", "--rank=4").returncode == 0
     assert description(tmp_path / "b")["initialization"] == "average"
@@ -66,6 +67,16 @@ def test_options(tmp_path: Path) -> None:
         "initialization": "upper",
         "lora": {"rank": 5, "scale": 2.5, "targets": ["q_proj", "up_proj"]},
     }
+
+
+# Tests that BLAS runs on one thread unless told otherwise.
+def test_threads(tmp_path: Path) -> None:
+    code = "import os, sys; from rondo.cli import main; main(sys.argv[1:]); print(os.environ['OPENBLAS_NUM_THREADS'])"
+    for number, (given, expected) in enumerate([({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")]):
+        environment = {name: value for name, value in ENVIRONMENT.items() if name != "OPENBLAS_NUM_THREADS"} | given
+        arguments = ["convert", "recursive", str(SHARED), str(tmp_path / str(number)), "--share=cycle", "--visits=2"]
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment)
+        assert done.stdout.strip() == expected
 
 
 # Tests that a terminal sees a bar that is gone at the end.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -65,6 +66,9 @@ def _recursive(options: argparse.Namespace) -> int:
                 options.parser.error(
                     f"--{name.replace('_', '-')} says how deltas look, but --rank is 0: there are none"
                 )
+    # Two threads on matrices of these sizes wait for each other: SmolLM2 took 19 s on one and 54 s on two (see
+    # python/README.md). Read by NumPy's BLAS when it is loaded; a value that is set already stays.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from rondo.convert.recursive import Options, convert
     from rondo.convert.source import open_source
     from rondo.reference.errors import CheckpointError

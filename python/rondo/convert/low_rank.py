@@ -3,7 +3,8 @@
 
 The smaller Gram matrix of E [out, in], E^T E or E E^T, is decomposed in float64. Its eigenvectors are the singular
 vectors of one side; the other factor is their product with E itself, so that a full rank gives E back to rounding,
-however small its least singular values are. For 576 x 1536 this takes a tenth of the time of a full SVD.
+however small its least singular values are. At 576 x 1536 this takes 0.06 s and a full SVD 0.24 s, on one thread:
+`OPENBLAS_NUM_THREADS=1 python -m timeit -s 'E = ...' 'truncated(E, 16)'`, and `numpy.linalg.svd`.
 """
 
 from __future__ import annotations

@@ -73,14 +73,15 @@ class Report:
     def summary(self, target: Path, seconds: float) -> str:
         """A few lines for the terminal."""
         sharing, matrices = self.plan.sharing, self.matrices()
-        before = overall(matrices, lambda residual: residual.before)
-        after = overall(matrices, lambda residual: residual.after)
+        lost = f"{overall(matrices, lambda residual: residual.before):.4f} of the matrices by sharing"
+        if self.plan.rank:
+            lost += f", {overall(matrices, lambda residual: residual.after):.4f} with deltas"
         return "\n".join(
             [
                 f"rondo: wrote '{target}', {self.written_bytes / 1e6:.1f} MB",
                 f"  schedule      {sharing.kind}: a block of {sharing.block} layers, {sharing.visits} visits",
                 f"  layers        {sharing.layers} executed, {sharing.stored} stored",
-                f"  lost          {before:.4f} of the matrices by sharing, {after:.4f} with deltas",
+                f"  lost          {lost}",
                 f"  report        {TEXT_NAME}",
                 f"  time          {seconds:.1f} s",
             ]
