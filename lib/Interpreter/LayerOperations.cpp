@@ -25,7 +25,7 @@ LogicalResult rondo::interpreter::execute(EmbedOp op, Frame &frame) {
   FailureOr<const Weights *> table = frame.resolve(op, op.getTableAttr());
   if (failed(table))
     return failure();
-  int64_t entries = (*table)->values.size() / (*table)->width;
+  int64_t entries = (*table)->getRows();
   double scale = op.getScale().convertToFloat();
   Tensor result = frame.makeRows(op.getResult());
   for (int64_t row = 0; row < result.getRows(); ++row) {
@@ -89,35 +89,85 @@ static Tensor roundActivations(Tensor x, std::optional<Arithmetic> mode) {
   llvm_unreachable("unknown arithmetic mode");
 }
 
-/// x * weight^T + bias; the bias may be null.
-static void multiply(const Tensor &x, const Weights &weight,
-                     const Weights *bias, Tensor &result) {
+/// x * weight^T
+static Tensor multiply(const Tensor &x, const Weights &weight) {
+  Tensor result = Tensor::zeros({x.getRows(), weight.getRows()});
   for (int64_t row = 0; row < result.getRows(); ++row)
-    for (int64_t out = 0; out < result.getWidth(); ++out) {
-      double sum = 0;
+    for (int64_t out = 0; out < result.getWidth(); ++out)
       for (int64_t k = 0; k < weight.width; ++k)
-        sum += x.at(row, k) * weight.at(out, k);
-      result.at(row, out) = sum + (bias ? bias->at(out) : 0.0);
-    }
+        result.at(row, out) += x.at(row, k) * weight.at(out, k);
+  return result;
 }
 
-/// result_i = round(input) * weight_i^T + bias_i
+/// Adds the bias of matrix `i`, if it has one.
+static LogicalResult addBias(LinearOp op, size_t i, Tensor &result,
+                             Frame &frame) {
+  auto name = op.getBiases() ? dyn_cast<FlatSymbolRefAttr>((*op.getBiases())[i])
+                             : FlatSymbolRefAttr();
+  if (!name)
+    return success();
+  FailureOr<const Weights *> bias = frame.resolve(op, name);
+  if (failed(bias))
+    return failure();
+  for (int64_t row = 0; row < result.getRows(); ++row)
+    for (int64_t out = 0; out < result.getWidth(); ++out)
+      result.at(row, out) += (*bias)->at(out);
+  return success();
+}
+
+/// Adds scale * (x * A^T) * B^T of matrix `i`, if it has such a delta. An
+/// arithmetic mode is that of the matrix; the delta's activations are exact.
+static LogicalResult addDelta(LinearOp op, size_t i, const Tensor &x,
+                              Tensor &result, Frame &frame) {
+  auto delta =
+      op.getLora() ? dyn_cast<LoRAAttr>((*op.getLora())[i]) : LoRAAttr();
+  if (!delta)
+    return success();
+  FailureOr<const Weights *> a = frame.resolve(op, delta.getA());
+  FailureOr<const Weights *> b = frame.resolve(op, delta.getB());
+  if (failed(a) || failed(b))
+    return failure();
+  double scale = delta.getScale().getValueAsDouble();
+  Tensor added = multiply(multiply(x, **a), **b);
+  for (auto [sum, value] : llvm::zip_equal(result.values, added.values))
+    sum += scale * value;
+  return success();
+}
+
+/// result_i = round(x) * weight_i^T + bias_i + scale_i * (x * A_i^T) * B_i^T
 LogicalResult rondo::interpreter::execute(LinearOp op, Frame &frame) {
-  Tensor x = roundActivations(frame.get(op.getInput()), op.getArithmetic());
+  const Tensor x = frame.get(op.getInput());
+  const Tensor rounded = roundActivations(x, op.getArithmetic());
   for (auto [i, output] : llvm::enumerate(op.getOutputs())) {
     FailureOr<const Weights *> weight =
         frame.resolve(op, cast<FlatSymbolRefAttr>(op.getWeights()[i]));
     if (failed(weight))
       return failure();
-    FailureOr<const Weights *> bias = nullptr;
-    if (op.getBiases())
-      if (auto name = dyn_cast<FlatSymbolRefAttr>((*op.getBiases())[i]))
-        if (failed(bias = frame.resolve(op, name)))
-          return failure();
-    Tensor result = frame.makeRows(output);
-    multiply(x, **weight, *bias, result);
+    Tensor result = multiply(rounded, **weight);
+    if (failed(addBias(op, i, result, frame)) ||
+        failed(addDelta(op, i, x, result, frame)))
+      return failure();
     frame.set(output, std::move(result));
   }
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// rondo.scale
+//===----------------------------------------------------------------------===//
+
+/// result[i, j] = factor * input[i, j] * weight[j]; each factor is 1 if absent.
+LogicalResult rondo::interpreter::execute(ScaleOp op, Frame &frame) {
+  FailureOr<const Weights *> weight = nullptr;
+  if (op.getWeightAttr())
+    if (failed(weight = frame.resolve(op, op.getWeightAttr())))
+      return failure();
+  double factor = op.getFactor() ? op.getFactor()->convertToFloat() : 1.0;
+  Tensor result = frame.get(op.getInput());
+  for (int64_t row = 0; row < result.getRows(); ++row)
+    for (int64_t i = 0; i < result.getWidth(); ++i)
+      result.at(row, i) *= factor * (*weight ? (*weight)->at(i) : 1.0);
+  frame.set(op.getResult(), std::move(result));
   return success();
 }
 

@@ -26,6 +26,7 @@ llvm::LogicalResult execute(ApplyOp op, Frame &frame);
 // Layers: LayerOperations.cpp.
 llvm::LogicalResult execute(EmbedOp op, Frame &frame);
 llvm::LogicalResult execute(LinearOp op, Frame &frame);
+llvm::LogicalResult execute(ScaleOp op, Frame &frame);
 llvm::LogicalResult execute(NormOp op, Frame &frame);
 llvm::LogicalResult execute(ActivationOp op, Frame &frame);
 llvm::LogicalResult execute(RopeOp op, Frame &frame);

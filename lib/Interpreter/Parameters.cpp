@@ -12,12 +12,6 @@ using namespace mlir;
 using namespace rondo;
 using namespace rondo::interpreter;
 
-/// The entry of `param` that belongs to an execution: the only place that knows
-/// which of its coordinates selects one.
-static int64_t getEntry(ParamOp param, ExecutionPoint point) {
-  return param.getLayers() ? point.layer : 0;
-}
-
 /// Says why values cannot be converted.
 static LogicalResult reportConversion(ParamOp param, ConversionResult result,
                                       const ArchiveTensor &tensor) {
@@ -29,8 +23,7 @@ static LogicalResult reportConversion(ParamOp param, ConversionResult result,
          << "; store it as f32 or bf16";
 }
 
-/// Reads one entry: the checkpoint's values, rounded to the type they are
-/// stored as.
+/// The checkpoint's values, rounded to the type they are stored as.
 static FailureOr<Weights> load(ParamOp param, const ArchiveTensor &tensor) {
   ArrayRef<int64_t> shape = param.getTensorType().getShape();
   StorageType stored = getStorageType(param.getStoredType());
@@ -53,19 +46,30 @@ static FailureOr<Weights> load(ParamOp param, const ArchiveTensor &tensor) {
   return weights;
 }
 
+/// The values of an entry; zeros for one that has no tensor.
+FailureOr<Weights> Parameters::read(ParamOp param, int64_t entry) {
+  auto key = dyn_cast<StringAttr>(param.getKeys()[entry]);
+  if (!key) {
+    Weights zeros;
+    zeros.width = param.getTensorType().getShape().back();
+    zeros.values.resize(param.getTensorType().getNumElements());
+    return zeros;
+  }
+  const ArchiveTensor *tensor = archives.lookup(key.getValue());
+  assert(tensor && "archives are opened for all keys");
+  return load(param, *tensor);
+}
+
 FailureOr<const Weights *> Parameters::resolve(Operation *user,
                                                FlatSymbolRefAttr symbol,
                                                ExecutionPoint point) {
   auto param = symbols.lookupNearestSymbolFrom<ParamOp>(user, symbol);
   assert(param && "the verifier looks symbols up");
-  int64_t entry = getEntry(param, point);
-  assert(entry < param.getLayerCount() && "the verifier bounds layers");
+  int64_t entry = param.getEntry(point.layer, point.side);
+  assert(entry < param.getEntryCount() && "the verifier bounds the indices");
   auto found = loaded.find({param, entry});
   if (found == loaded.end()) {
-    auto key = cast<StringAttr>(param.getKeys()[entry]);
-    const ArchiveTensor *tensor = archives.lookup(key.getValue());
-    assert(tensor && "archives are opened for all keys");
-    FailureOr<Weights> weights = load(param, *tensor);
+    FailureOr<Weights> weights = read(param, entry);
     if (failed(weights))
       return failure();
     found = loaded.try_emplace({param, entry}, std::move(*weights)).first;

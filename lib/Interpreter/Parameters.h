@@ -32,6 +32,9 @@ struct Weights {
   int64_t width = 0;
   std::vector<float> values;
 
+  int64_t getRows() const {
+    return static_cast<int64_t>(values.size()) / width;
+  }
   double at(int64_t row, int64_t column) const {
     return values[row * width + column];
   }
@@ -50,6 +53,8 @@ public:
                                            ExecutionPoint point);
 
 private:
+  mlir::FailureOr<Weights> read(ParamOp param, int64_t entry);
+
   const ArchiveSet &archives;
   mlir::SymbolTableCollection symbols;
   /// By parameter and entry.

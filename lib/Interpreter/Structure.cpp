@@ -41,8 +41,8 @@ Tensor Frame::makeRows(Value value) const {
 /// The table of operations.
 static LogicalResult executeOperation(Operation *op, Frame &frame) {
   return TypeSwitch<Operation *, LogicalResult>(op)
-      .Case<LoopOp, ApplyOp, EmbedOp, LinearOp, NormOp, ActivationOp, RopeOp,
-            AppendOp, AttendOp, TraceOp, arith::ConstantOp>(
+      .Case<LoopOp, ApplyOp, EmbedOp, LinearOp, ScaleOp, NormOp, ActivationOp,
+            RopeOp, AppendOp, AttendOp, TraceOp, arith::ConstantOp>(
           [&](auto known) { return execute(known, frame); })
       .Default(
           [&](Operation *other) { return executeElementwise(other, frame); });

@@ -18,6 +18,9 @@ from conftest import ROOT, Tools, write_llama
 from gguf import GGMLQuantizationType, GGUFWriter, quants
 from safetensors.numpy import load_file, save_file
 from test_hand_typed_block import MODULE, make_weights, reference
+from test_side_parameters import MODULE as SIDE_MODULE
+from test_side_parameters import make_weights as make_side_weights
+from test_side_parameters import reference as side_reference
 
 from rondo.reference import load_model
 
@@ -113,6 +116,16 @@ def test_hand_typed_block_equals_numpy(interpreter: Interpreter, tmp_path: Path)
     sequences = draw_sequences(96, (1, 6, 50))
     got = interpreter.logits(MODULE, sequences, f"--archive={tmp_path / 'weights.safetensors'}")
     want = [reference(tokens, weights) for tokens in sequences]
+    assert min(np.abs(logits).max() for logits in want) > 5
+    assert largest_difference(got, want) < F64
+
+
+def test_side_parameters_equal_numpy(interpreter: Interpreter, tmp_path: Path) -> None:
+    weights = make_side_weights()
+    save_file(weights, tmp_path / "weights.safetensors")
+    sequences = draw_sequences(96, (1, 6, 50))
+    got = interpreter.logits(SIDE_MODULE, sequences, f"--archive={tmp_path / 'weights.safetensors'}")
+    want = [side_reference(tokens, weights) for tokens in sequences]
     assert min(np.abs(logits).max() for logits in want) > 5
     assert largest_difference(got, want) < F64
 
@@ -272,6 +285,19 @@ def test_pass_keeps_the_meaning(tools: Tools, interpreter: Interpreter, tmp_path
     want = interpreter.logits(source, sequences, archive)
     assert min(np.abs(logits).max() for logits in want) > 1
     assert largest_difference(interpreter.logits(target, sequences, archive), want) < F64
+
+
+@pytest.mark.parametrize("name", ["rondo-lower-lora", "rondo-rondo-pipeline"])
+def test_pass_keeps_side_parameters(tools: Tools, interpreter: Interpreter, tmp_path: Path, name: str) -> None:
+    save_file(make_side_weights(), tmp_path / "weights.safetensors")
+    archive = f"--archive={tmp_path / 'weights.safetensors'}"
+    lowered = tmp_path / "lowered.mlir"
+    tools.run("rondo-opt", SIDE_MODULE, f"--{name}", "-o", lowered)
+    assert "#rondo.lora" in SIDE_MODULE.read_text()
+    assert "#rondo.lora" not in lowered.read_text()
+    sequences = draw_sequences(96)
+    want = interpreter.logits(SIDE_MODULE, sequences, archive)
+    assert largest_difference(interpreter.logits(lowered, sequences, archive), want) < F64
 
 
 @pytest.mark.parametrize("options", [[], ["-O0"], ["--trace-points"]], ids=["O3", "O0", "traces"])

@@ -1,7 +1,8 @@
 // Tests the operations of layers against figures computed by hand.
 
 // RUN: %tensors write %t.weights table=F32[3,2]:1,2,3,4,5,6 w=F32[2,3]:1,2,3,-1,0,1 b=F32[2]:10,20 v=F32[1,3]:2,2,2 \
-// RUN:   scale=F32[2]:2,10 gain=F32[2]:3,6 shift=F32[2]:1,1
+// RUN:   scale=F32[2]:2,10 gain=F32[2]:3,6 shift=F32[2]:1,1 \
+// RUN:   a=F32[1,3]:1,0,2 down=F32[2,1]:1,-1
 // RUN: %tensors write %t.tokens tokens=I32[2]:2,0
 // RUN: %tensors write %t.x2 x=F32[2,2]:3,4,1,5
 // RUN: %tensors write %t.x3 x=F32[2,3]:1,1,1,0,2,0.5
@@ -20,6 +21,8 @@ rondo.param @v : tensor<1x3xf32> from ["v"]
 rondo.param @scale : tensor<2xf32> from ["scale"]
 rondo.param @gain : tensor<2xf32> from ["gain"]
 rondo.param @shift : tensor<2xf32> from ["shift"]
+rondo.param @a : tensor<1x3xf32> from ["a"]
+rondo.param @down : tensor<2x1xf32> from ["down"]
 
 // 0.5 * (5, 6) and 0.5 * (1, 2).
 // REDEFINE: %{entry} = embed
@@ -40,6 +43,30 @@ func.func @embed(%t: tensor<?xi32>) -> tensor<?x2xf32> {
 func.func @linear(%x: tensor<?x3xf32>) -> (tensor<?x2xf32>, tensor<?x1xf32>) {
   %y, %z = rondo.linear %x, [@w, @v] bias [@b, unit] : tensor<?x3xf32> -> tensor<?x2xf32>, tensor<?x1xf32>
   return %y, %z : tensor<?x2xf32>, tensor<?x1xf32>
+}
+
+// The same with a low-rank delta of the first: 0.5 * (3, 1) times (1, -1).
+// REDEFINE: %{entry} = lora
+// RUN: %{run} | FileCheck --match-full-lines %s --check-prefix=LORA
+// LORA: 0 F64 [2, 2] 17.5 18.5 16 20
+// LORA: 1 F64 [2, 1] 6 5
+func.func @lora(%x: tensor<?x3xf32>) -> (tensor<?x2xf32>, tensor<?x1xf32>) {
+  %y, %z = rondo.linear %x, [@w, @v] bias [@b, unit] lora [#rondo.lora<@a, @down, scale = 0.5 : f32>, unit]
+    : tensor<?x3xf32> -> tensor<?x2xf32>, tensor<?x1xf32>
+  return %y, %z : tensor<?x2xf32>, tensor<?x1xf32>
+}
+
+// REDEFINE: %{entry} = scales
+// REDEFINE: %{in} = x2
+// RUN: %{run} | FileCheck --match-full-lines %s --check-prefix=SCALE
+// SCALE: 0 F64 [2, 2] 3 20 1 25
+// SCALE: 1 F64 [2, 2] 6 40 2 50
+// SCALE: 2 F64 [2, 2] 1.5 2 0.5 2.5
+func.func @scales(%x: tensor<?x2xf32>) -> (tensor<?x2xf32>, tensor<?x2xf32>, tensor<?x2xf32>) {
+  %0 = rondo.scale %x, @scale by 0.5 : tensor<?x2xf32>
+  %1 = rondo.scale %x, @scale : tensor<?x2xf32>
+  %2 = rondo.scale %x by 0.5 : tensor<?x2xf32>
+  return %0, %1, %2 : tensor<?x2xf32>, tensor<?x2xf32>, tensor<?x2xf32>
 }
 
 // sqrt((9 + 16) / 2 + 3.5) = 4; the second row is divided by sqrt(13 + 3.5).

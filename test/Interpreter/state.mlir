@@ -1,6 +1,6 @@
 // Tests loops, applies, KV caches and traces against figures computed by hand.
 
-// RUN: %tensors write %t.weights w0=F32[1,1]:2 w1=F32[1,1]:3 b0=F32[1]:1 b1=F32[1]:10
+// RUN: %tensors write %t.weights w0=F32[1,1]:2 w1=F32[1,1]:3 b0=F32[1]:1 b1=F32[1]:10 s00=F32[1]:2 s10=F32[1]:1 s11=F32[1]:0.5
 
 // DEFINE: %{entry} =
 // DEFINE: %{in} =
@@ -39,6 +39,29 @@ func.func @layers(%x: tensor<?x1xf32>) -> tensor<?x1xf32> {
   }
   rondo.trace "outside" %r : tensor<?x1xf32>
   return %r : tensor<?x1xf32>
+}
+
+rondo.param @s layers(2) depths(2) : tensor<1xf32> from ["s00", unit, "s10", "s11"]
+rondo.block @scaled(%x: tensor<?x1xf32>) -> tensor<?x1xf32> {
+  %y = rondo.scale %x, @s : tensor<?x1xf32>
+  %z = arith.addf %x, %y : tensor<?x1xf32>
+  rondo.yield %z : tensor<?x1xf32>
+}
+
+// By layer and depth x grows by 2x, 1x; then by nothing, for want of a tensor, and 0.5x: 1 -> 3 -> 6 -> 6 -> 9.
+// REDEFINE: %{entry} = depths
+// REDEFINE: %{in} = one
+// RUN: %{run} | FileCheck --match-full-lines %s --check-prefix=DEPTHS
+// DEPTHS: 0 F64 [1, 1] 9
+func.func @depths(%x: tensor<?x1xf32>) -> tensor<?x1xf32> {
+  %y = rondo.loop %d to 2 carries(%g = %x) : tensor<?x1xf32> {
+    %z = rondo.loop %l to 2 carries(%h = %g) : tensor<?x1xf32> {
+      %w = rondo.apply @scaled(%h) at(%d, %l) layer(d1) side(d0) slot(0) : (tensor<?x1xf32>) -> tensor<?x1xf32>
+      rondo.yield %w : tensor<?x1xf32>
+    }
+    rondo.yield %z : tensor<?x1xf32>
+  }
+  return %y : tensor<?x1xf32>
 }
 
 // A nest of loops swaps its two carried values 2 * 3 times, and adds 1 to one of them each time.
