@@ -12,9 +12,21 @@ rondo.param @param_c1_rank : tensor<2x3x4xf32> from ["w"]
 
 // -----
 
+// Tests that a parameter has values.
+// expected-error @below {{'rondo.param' op expected dimensions of at least 1, got 'tensor<4x0xf32>'}}
+rondo.param @param_c1_empty : tensor<4x0xf32> from ["w"]
+
+// -----
+
 // Tests that a parameter has a storage type.
 // expected-error @below {{'rondo.param' op expected element type f32, bf16, f16 or a block type, got 'i8'}}
 rondo.param @param_c2_element_type : tensor<64xi8> from ["w"]
+
+// -----
+
+// Tests that values are converted to a storage type.
+// expected-error @below {{'rondo.param' op expected stored type f32, bf16, f16 or a block type, got 'i8'}}
+rondo.param @param_c2_stored_type : tensor<64xf32> stored as i8 from ["w"]
 
 // -----
 
@@ -57,6 +69,12 @@ rondo.param @param_c6_all depths(2) : tensor<64xf32> from [unit, unit]
 // Tests that rows of a block type are whole groups.
 // expected-error @below {{'rondo.param' op expected the last dimension of a block type to be a multiple of 32, got 48}}
 rondo.param @param_c5_groups : tensor<64x48x!rondo.q4_0> from ["w"]
+
+// -----
+
+// Tests that rows that are stored in groups are whole groups.
+// expected-error @below {{'rondo.param' op expected the last dimension of a block type to be a multiple of 32, got 48}}
+rondo.param @param_c5_stored_groups : tensor<64x48xf32> stored as !rondo.q4_0 from ["w"]
 
 // -----
 

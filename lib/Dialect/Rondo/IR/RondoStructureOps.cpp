@@ -47,11 +47,16 @@ LogicalResult ParamOp::verify() {
   // param_c1
   if (!type.hasStaticShape() || type.getRank() < 1 || type.getRank() > 2)
     return emitOpError("expected a static shape of rank 1 or 2, got ") << type;
+  if (type.getNumElements() == 0)
+    return emitOpError("expected dimensions of at least 1, got ") << type;
   // param_c2
-  if (!isStorageType(type.getElementType()))
-    return emitOpError("expected element type f32, bf16, f16 or a block type, "
-                       "got ")
-           << type.getElementType();
+  std::pair<StringRef, Type> types[] = {{"element", type.getElementType()},
+                                        {"stored", getStoredType()}};
+  for (auto [role, elementType] : types)
+    if (!isStorageType(elementType))
+      return emitOpError("expected ")
+             << role << " type f32, bf16, f16 or a block type, got "
+             << elementType;
   // param_c4
   if (getLayers() && *getLayers() < 1)
     return emitOpError("expected at least 1 layer, got ") << *getLayers();
@@ -70,7 +75,9 @@ LogicalResult ParamOp::verify() {
   if (llvm::all_of(getKeys(), isAbsent))
     return emitOpError("expected a tensor for at least one entry");
   // param_c5
-  if (isBlockQuantized(type.getElementType()) && type.getShape().back() % 32)
+  if ((isBlockQuantized(type.getElementType()) ||
+       isBlockQuantized(getStoredType())) &&
+      type.getShape().back() % 32)
     return emitOpError("expected the last dimension of a block type to be a "
                        "multiple of 32, got ")
            << type.getShape().back();

@@ -29,8 +29,9 @@ def Rondo_ParamOp : Rondo_Op<"param", [Symbol, HasParent<"::mlir::ModuleOp">]> {
     (`rondoc --weights`).
 
     Rules:
-    - (param_c1) the shape is static and of rank 1 or 2;
-    - (param_c2) the element type is f32, bf16, f16 or a block type of this dialect;
+    - (param_c1) the shape is static, of rank 1 or 2, and without zeros;
+    - (param_c2) the element type, and that of `stored as`, is f32, bf16, f16 or
+      a block type of this dialect;
     - (param_c3) there is one key for each entry: one, or one for each layer and
       depth;
     - (param_c4) `layers` and `depths` are at least 1;
