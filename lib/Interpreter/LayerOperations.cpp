@@ -93,9 +93,12 @@ static Tensor roundActivations(Tensor x, std::optional<Arithmetic> mode) {
 static Tensor multiply(const Tensor &x, const Weights &weight) {
   Tensor result = Tensor::zeros({x.getRows(), weight.getRows()});
   for (int64_t row = 0; row < result.getRows(); ++row)
-    for (int64_t out = 0; out < result.getWidth(); ++out)
+    for (int64_t out = 0; out < result.getWidth(); ++out) {
+      double sum = 0;
       for (int64_t k = 0; k < weight.width; ++k)
-        result.at(row, out) += x.at(row, k) * weight.at(out, k);
+        sum += x.at(row, k) * weight.at(out, k);
+      result.at(row, out) = sum;
+    }
   return result;
 }
 

@@ -9,8 +9,6 @@
 #include "mlir/IR/AffineMap.h"
 #include "llvm/ADT/TypeSwitch.h"
 
-#include <cmath>
-
 using namespace mlir;
 using namespace rondo;
 using namespace rondo::interpreter;
