@@ -121,8 +121,12 @@ LogicalResult Run::executeStep(ArrayRef<int64_t> rows) {
       outputs[getResultName(i)] = std::move(result);
   }
   std::map<std::string, int64_t> counts; // executions by name
-  for (const auto &[name, tensor] : machine.traces)
-    keep(name + "." + std::to_string(counts[name]++), rows, tensor);
+  for (const auto &[trace, tensor] : machine.traces) {
+    std::string name = TraceOp(trace).getName().str();
+    if (!TraceOp(trace).getSingle())
+      name += "." + std::to_string(counts[name]++);
+    keep(name, rows, tensor);
+  }
   return success();
 }
 

@@ -46,7 +46,7 @@ struct Machine {
   /// Rows of the present step.
   std::vector<Row> rows;
   /// Traced values of the present step in order of execution.
-  std::vector<std::pair<std::string, Tensor>> traces;
+  std::vector<std::pair<TraceOp, Tensor>> traces;
 };
 
 class Frame {

@@ -120,6 +120,6 @@ LogicalResult rondo::interpreter::execute(TraceOp op, Frame &frame) {
   if (!llvm::json::isUTF8(op.getName()))
     return op.emitOpError("has a name that is not UTF-8 and cannot stand in a "
                           "safetensors file; give it another name");
-  frame.machine.traces.emplace_back(op.getName(), frame.get(op.getValue()));
+  frame.machine.traces.emplace_back(op, frame.get(op.getValue()));
   return success();
 }

@@ -25,6 +25,7 @@ rondo.block @affine(%x: tensor<?x1xf32>) -> tensor<?x1xf32> {
 // LAYERS-DAG: inside.1 F64 [1, 1] 19
 // LAYERS-DAG: inside.2 F64 [1, 1] 67
 // LAYERS-DAG: inside.3 F64 [1, 1] 135
+// LAYERS-DAG: only F64 [1, 1] 135
 // LAYERS-DAG: outside.0 F64 [1, 1] 19
 // LAYERS-DAG: outside.1 F64 [1, 1] 135
 func.func @layers(%x: tensor<?x1xf32>) -> tensor<?x1xf32> {
@@ -38,6 +39,7 @@ func.func @layers(%x: tensor<?x1xf32>) -> tensor<?x1xf32> {
     rondo.yield %z : tensor<?x1xf32>
   }
   rondo.trace "outside" %r : tensor<?x1xf32>
+  rondo.trace single "only" %r : tensor<?x1xf32>
   return %r : tensor<?x1xf32>
 }
 

@@ -38,7 +38,7 @@ static void addFiles(CLI::App &app, InterpCommand &command) {
             group, "PATH");
   addOption(app, "--outputs", command.outputs,
             "the safetensors file to write: logits, or results by number, and "
-            "traces as NAME.K",
+            "traces as NAME.K, or NAME of a single one",
             group, "PATH");
   app.add_option("--archive", command.archives,
                  "file or folder with the parameters of the module")

@@ -147,12 +147,12 @@ class TracePoints {
 public:
   explicit TracePoints(MLIRContext *context) : builder(context) {}
 
-  /// Points of a body that runs once in a step: absolute numbers, no index.
+  /// Points of a body that runs once in a step: absolute numbers.
   void addFixed(rt::BodyOp body) {
     body.walk([&](TraceOp trace) {
       trace->setAttr("point", builder.getI64IntegerAttr(points.size()));
       trace->setAttr("fixed", builder.getUnitAttr());
-      add(trace, -1);
+      add(trace, getIndex(trace));
     });
   }
 
@@ -161,7 +161,7 @@ public:
     int64_t first = points.size();
     body.walk([&](TraceOp trace) {
       trace->setAttr("point", builder.getI64IntegerAttr(points.size() - first));
-      add(trace, counts[trace.getName()]++);
+      add(trace, getIndex(trace));
     });
     return static_cast<int64_t>(points.size()) == first ? -1 : first;
   }
@@ -169,6 +169,11 @@ public:
   ArrayAttr getAttr() { return builder.getArrayAttr(points); }
 
 private:
+  /// Number of the point among those of its name, -1 if it has none.
+  int64_t getIndex(TraceOp trace) {
+    return trace.getSingle() ? -1 : counts[trace.getName()]++;
+  }
+
   void add(TraceOp trace, int64_t index) {
     int64_t width =
         cast<RankedTensorType>(trace.getValue().getType()).getDimSize(1);
@@ -195,24 +200,8 @@ public:
       : bodies(bodies), trace(trace) {}
 
   LogicalResult build(std::vector<Node> &nodes) {
-    for (Node &node : nodes) {
-      bool nested = node.isLoop() && hasLoop(node.children);
-      bool overLayers = node.isLoop() && !nested && stepsThroughLayers(node);
-      // A visit is one pass through a block: an iteration of a nest, or all
-      // iterations of a loop over the layers of a block.
-      if (!node.isLoop() || overLayers) {
-        visits.push_back(table.size());
-        if (failed(execute(node)))
-          return failure();
-        dropEmptyVisit();
-        continue;
-      }
-      for (int64_t i = 0; i < static_cast<int64_t>(node.loop.getCount()); ++i) {
-        visits.push_back(table.size());
-        if (failed(executeIteration(node, i)))
-          return failure();
-      }
-    }
+    if (failed(buildVisits(nodes)))
+      return failure();
     visits.push_back(table.size());
     return success();
   }
@@ -232,14 +221,50 @@ private:
     int64_t body, layer, side, slot, trace;
   };
 
+  /// A visit is one pass through a block: an iteration of a loop over depth, or
+  /// all iterations of a loop over the layers of a block. Where each layer runs
+  /// all its visits in turn, the loop over depth is the inner one.
+  LogicalResult buildVisits(std::vector<Node> &nodes) {
+    for (Node &node : nodes) {
+      bool overLayers = node.isLoop() && stepsThroughLayers(node, node.loop);
+      if (!node.isLoop() || (overLayers && !hasLoop(node.children))) {
+        visits.push_back(table.size());
+        if (failed(execute(node)))
+          return failure();
+        dropEmptyVisit();
+        continue;
+      }
+      for (int64_t i = 0; i < static_cast<int64_t>(node.loop.getCount()); ++i) {
+        induction[node.loop.getBody().getArgument(0)] = i;
+        if (!overLayers)
+          visits.push_back(table.size());
+        if (failed(overLayers ? buildVisits(node.children)
+                              : executeIteration(node, i)))
+          return failure();
+      }
+    }
+    return success();
+  }
+
   static bool hasLoop(const std::vector<Node> &nodes) {
     return llvm::any_of(nodes, [](const Node &node) { return node.isLoop(); });
   }
 
-  static bool stepsThroughLayers(const Node &loop) {
-    return llvm::any_of(loop.children, [](const Node &node) {
-      return node.unit->apply && !node.unit->apply.getLayer().isConstant();
-    });
+  /// Whether `loop` takes an execution in `node` from layer to layer.
+  static bool stepsThroughLayers(const Node &node, LoopOp loop) {
+    if (node.isLoop())
+      return llvm::any_of(node.children, [&](const Node &child) {
+        return stepsThroughLayers(child, loop);
+      });
+    ApplyOp apply = node.unit->apply;
+    if (!apply)
+      return false;
+    AffineMap layer = apply.getLayer();
+    for (auto [number, index] : llvm::enumerate(apply.getIndices()))
+      if (index == loop.getBody().getArgument(0) &&
+          layer.isFunctionOfDim(number))
+        return true;
+    return false;
   }
 
   /// Prelude and coda are not in the schedule.

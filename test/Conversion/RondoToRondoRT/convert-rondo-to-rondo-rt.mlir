@@ -74,9 +74,9 @@ func.func @model(%t: tensor<?xi32>) -> tensor<?x96xf32> {
 // CHECK-LABEL: module
 // CHECK-SAME: rondo_rt.trace_points = [{index = -1 : i64, name = "embedding", width = 64 : i64}, {index = 0 : i64, name = "hidden", width = 64 : i64}, {index = 1 : i64, name = "hidden", width = 64 : i64}, {index = -1 : i64, name = "final", width = 64 : i64}]
 // CHECK: rondo_rt.schedule {{.*}} traces [1, 2] visits [0, 1, 2]
-// CHECK: rondo.trace "embedding" %{{.*}} {fixed, point = 0 : i64}
+// CHECK: rondo.trace single "embedding" %{{.*}} {fixed, point = 0 : i64}
 // CHECK: rondo.trace "hidden" %{{.*}} {point = 0 : i64}
-// CHECK: rondo.trace "final" %{{.*}} {fixed, point = 3 : i64}
+// CHECK: rondo.trace single "final" %{{.*}} {fixed, point = 3 : i64}
 rondo.param @e : tensor<96x64xf32> from ["e"]
 rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
   %y = arith.addf %x, %x : tensor<?x64xf32>
@@ -85,12 +85,12 @@ rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
 }
 func.func @model(%t: tensor<?xi32>) -> tensor<?x96xf32> {
   %x = rondo.embed %t, @e : tensor<?xi32> -> tensor<?x64xf32>
-  rondo.trace "embedding" %x : tensor<?x64xf32>
+  rondo.trace single "embedding" %x : tensor<?x64xf32>
   %y = rondo.loop %d to 2 carries(%h = %x) : tensor<?x64xf32> {
     %z = rondo.apply @b(%h) at(%d) layer(0) side(d0) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
     rondo.yield %z : tensor<?x64xf32>
   }
-  rondo.trace "final" %y : tensor<?x64xf32>
+  rondo.trace single "final" %y : tensor<?x64xf32>
   %l = rondo.linear %y, [@e] : tensor<?x64xf32> -> tensor<?x96xf32>
   return %l : tensor<?x96xf32>
 }

@@ -277,7 +277,9 @@ def Rondo_TraceOp : Rondo_Op<"trace", [MemoryEffects<[MemWrite<Rondo_TraceState>
   let summary = "keep rows for a reader outside";
   let description = [{
     Marks a value that a trace file may hold, under `name`. Each execution is
-    one point. Removed unless trace points are kept.
+    one point, and points of one name are numbered in their order; what runs once
+    in a step may be marked `single` and has no number. Removed unless trace
+    points are kept.
 
     Example:
     ```mlir
@@ -287,8 +289,8 @@ def Rondo_TraceOp : Rondo_Op<"trace", [MemoryEffects<[MemWrite<Rondo_TraceState>
     }
     ```
   }];
-  let arguments = (ins StrAttr:$name, Rondo_Rows:$value);
-  let assemblyFormat = "$name $value attr-dict `:` type($value)";
+  let arguments = (ins StrAttr:$name, Rondo_Rows:$value, UnitAttr:$single);
+  let assemblyFormat = "(`single` $single^)? $name $value attr-dict `:` type($value)";
 }
 
 #endif // RONDO_DIALECT_RONDO_IR_RONDOLAYEROPS
