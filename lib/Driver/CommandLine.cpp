@@ -45,7 +45,6 @@ struct Texts {
   std::string weights = "keep";
   std::string kv;
   std::string lora = "auto";
-  std::string adapter;
   std::string optimization;
   std::string from, to = "artifact";
   std::string remarks;
@@ -139,15 +138,15 @@ void CommandLine::addInput() {
       ->type_name("PATH")
       ->expected(1)
       ->take_all();
-  add("--adapter", texts.adapter, "PEFT adapter beside the model", group,
-      "DIR");
+  add("--adapter", options.input.adapter, "PEFT adapter beside the model",
+      group, "DIR");
 }
 
 void CommandLine::addModel() {
   const char *group = "Model";
   add("--weights", texts.weights,
-      "keep, f32, bf16, f16, q8_0, q4_0, q4_1, int8, int4; head=TYPE and "
-      "embed=TYPE apart (default keep)",
+      "keep, f32, bf16, f16, q8_0, q4_0, q4_1, int8, int4; head=TYPE, "
+      "embed=TYPE and lora=TYPE apart (default keep)",
       group, "TYPES");
   add("--kv", texts.kv,
       "f32, bf16 or f16 (default f32 with --exact or f32 weights, else bf16)",
@@ -241,13 +240,8 @@ static void printVersion() {
 
 /// What does not exist in this version is refused, never ignored.
 llvm::Error CommandLine::refuseMissing() const {
-  if (!texts.adapter.empty())
-    return makeError("--adapter is not in this version; merge the adapter into "
-                     "the model folder first");
-  if (texts.lora != "auto")
-    return makeError("--lora=" + texts.lora +
-                     " is not in this version, which compiles models without "
-                     "deltas by depth");
+  if (texts.lora == "merge")
+    return makeError("--lora=merge is not in this version; leave it out");
   if (texts.emulation)
     return makeError("--emulation needs an nvptx target, which is not in this "
                      "version");

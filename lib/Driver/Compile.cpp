@@ -200,6 +200,7 @@ Error Compilation::readInput() {
   ImportOptions how;
   how.path = from.path;
   how.loops = from.loops;
+  how.adapter = from.adapter;
   how.kvPolicy = from.kvPolicy;
   how.forceKVPolicy = from.forceKVPolicy;
   Expected<Import> imported = importCheckpoint(how, context);

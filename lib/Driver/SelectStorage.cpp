@@ -44,9 +44,10 @@ llvm::Expected<WeightTypes> rondo::parseWeightTypes(StringRef text) {
                             ? item.split('=')
                             : std::pair<StringRef, StringRef>("", item);
     std::optional<StorageType> type = getTypeNamed(name);
-    bool known = role.empty() || role == "head" || role == "embed";
+    bool known = is_contained({"", "head", "embed", "lora"}, role);
     std::optional<StorageType> *place = role == "head"    ? &types.head
                                         : role == "embed" ? &types.embed
+                                        : role == "lora"  ? &types.lora
                                                           : &types.matrices;
     bool repeated = role.empty() ? seen : place->has_value();
     if (!type || !known || repeated)
@@ -54,7 +55,8 @@ llvm::Expected<WeightTypes> rondo::parseWeightTypes(StringRef text) {
           llvm::inconvertibleErrorCode(),
           "wrong --weights item '" + item +
               "'; write one of keep, f32, bf16, f16, q8_0, q4_0, q4_1, int8, "
-              "int4, and beside it head=TYPE and embed=TYPE, each once");
+              "int4, and beside it head=TYPE, embed=TYPE and lora=TYPE, each "
+              "once");
     *place = type;
     seen |= role.empty();
   }
@@ -69,13 +71,23 @@ llvm::Expected<WeightTypes> rondo::parseWeightTypes(StringRef text) {
 
 namespace {
 
-/// Parameters that `head=` and `embed=` mean.
+/// Parameters that `head=`, `embed=` and `lora=` mean.
 struct Roles {
   llvm::SmallSetVector<ParamOp, 2> heads;
+  llvm::SmallSetVector<ParamOp, 16> deltas;
   llvm::MapVector<ParamOp, SmallVector<EmbedOp>> embeddings;
 };
 
 } // namespace
+
+static SmallVector<LoRAAttr> getDeltas(LinearOp linear) {
+  SmallVector<LoRAAttr> deltas;
+  if (ArrayAttr entries = linear.getLoraAttr())
+    for (Attribute entry : entries)
+      if (auto delta = dyn_cast<LoRAAttr>(entry))
+        deltas.push_back(delta);
+  return deltas;
+}
 
 /// The head is the matrix whose product the model returns; the embedding is
 /// what tokens look up.
@@ -85,6 +97,12 @@ static Roles findRoles(ModuleOp module) {
   module.walk([&](EmbedOp embed) {
     if (auto param = symbols.lookup<ParamOp>(embed.getTable()))
       roles.embeddings[param].push_back(embed);
+  });
+  module.walk([&](LinearOp linear) {
+    for (auto delta : getDeltas(linear))
+      for (FlatSymbolRefAttr factor : {delta.getA(), delta.getB()})
+        if (auto param = symbols.lookup<ParamOp>(factor.getValue()))
+          roles.deltas.insert(param);
   });
   module.walk([&](func::ReturnOp end) {
     for (Value value : end.getOperands()) {
@@ -136,6 +154,16 @@ static ParamOp separateEmbedding(ParamOp param, ArrayRef<EmbedOp> embeddings) {
   return copy;
 }
 
+/// Low-rank deltas are small and their rank is seldom a multiple of 32: where
+/// matrices become blocks of weights, they become bf16.
+static std::optional<StorageType> getDeltaType(const WeightTypes &types) {
+  if (types.lora)
+    return types.lora;
+  bool inBlocks = types.matrices && *types.matrices != StorageType::Other &&
+                  isBlockType(*types.matrices);
+  return inBlocks ? StorageType::BF16 : types.matrices;
+}
+
 LogicalResult rondo::selectStorage(ModuleOp module, const WeightTypes &types) {
   Roles roles = findRoles(module);
   for (ParamOp param : llvm::make_early_inc_range(module.getOps<ParamOp>())) {
@@ -149,6 +177,8 @@ LogicalResult rondo::selectStorage(ModuleOp module, const WeightTypes &types) {
       type = types.embed;
     if (isHead && types.head)
       type = types.head;
+    if (roles.deltas.contains(param))
+      type = getDeltaType(types);
     if (isHead && isEmbedding && types.head && types.embed &&
         *types.head != *types.embed) {
       ParamOp copy = separateEmbedding(param, embeddings->second);

@@ -15,7 +15,7 @@
 #ifndef RONDO_LIB_IMPORT_DECODER_H
 #define RONDO_LIB_IMPORT_DECODER_H
 
-#include "Schedule.h"
+#include "LayerKeys.h"
 #include "Tensors.h"
 
 #include "rondo/Dialect/Rondo/IR/Rondo.h"
@@ -46,7 +46,7 @@ struct Decoder {
   int64_t vocabulary = 0;
   int64_t hidden = 0;
   int64_t intermediate = 0;
-  int64_t layers = 0;
+  int64_t layers = 0; // stored
   int64_t heads = 0;
   int64_t kvHeads = 0;
   int64_t headDim = 0;
@@ -63,6 +63,9 @@ struct Decoder {
   /// One for each rotated pair of a head.
   llvm::SmallVector<float> frequencies;
   const DecoderKeys *keys = nullptr;
+  /// Where the tensors of layers are, if not by `keys` alone: layers that share
+  /// weights, and what varies by depth.
+  std::shared_ptr<const LayerKeys> layerKeys;
   Schedule schedule;
   /// KV policy that the weights are trained for.
   std::string trainedKV = "per-depth";

@@ -76,11 +76,15 @@ public:
   Value add(Value a, Value b) {
     return arith::AddFOp::create(builder, loc, a, b);
   }
+  Value scale(Value rows, const Param &weight) {
+    return ScaleOp::create(builder, loc, rows.getType(), rows,
+                           getSymbol(weight.symbol), /*factor=*/FloatAttr());
+  }
   Value multiply(Value a, Value b) {
     return arith::MulFOp::create(builder, loc, a, b);
   }
-  void trace(StringRef name, Value rows) {
-    TraceOp::create(builder, loc, name, rows);
+  void trace(StringRef name, Value rows, bool isSingle = false) {
+    TraceOp::create(builder, loc, name, rows, isSingle);
   }
 
   FlatSymbolRefAttr getSymbol(StringRef name) {
@@ -93,20 +97,30 @@ public:
 private:
   ValueRange createLinear(Value rows, ArrayRef<const LinearParams *> matrices) {
     SmallVector<Type> types;
-    SmallVector<Attribute> weights, biases;
-    bool hasBias = false;
+    SmallVector<Attribute> weights, biases, deltas;
+    bool hasBias = false, hasDelta = false;
     for (const LinearParams *matrix : matrices) {
       types.push_back(getRows(matrix->weight.shape.front()));
       weights.push_back(getSymbol(matrix->weight.symbol));
       hasBias |= matrix->bias.has_value();
       biases.push_back(matrix->bias ? Attribute(getSymbol(matrix->bias->symbol))
                                     : builder.getUnitAttr());
+      hasDelta |= matrix->delta.has_value();
+      deltas.push_back(matrix->delta ? getDelta(*matrix->delta)
+                                     : builder.getUnitAttr());
     }
     return LinearOp::create(
                builder, loc, types, rows, builder.getArrayAttr(weights),
                hasBias ? builder.getArrayAttr(biases) : ArrayAttr(),
-               /*lora=*/ArrayAttr(), /*arithmetic=*/ArithmeticAttr())
+               hasDelta ? builder.getArrayAttr(deltas) : ArrayAttr(),
+               /*arithmetic=*/ArithmeticAttr())
         .getOutputs();
+  }
+
+  Attribute getDelta(const DeltaParams &delta) {
+    return LoRAAttr::get(builder.getContext(), getSymbol(delta.a.symbol),
+                         getSymbol(delta.b.symbol),
+                         builder.getF32FloatAttr(delta.scale));
   }
 };
 
@@ -153,8 +167,8 @@ private:
     Value x = body->getArgument(0);
     x = rows.add(x, buildAttention(group, x, reusesKV));
     x = rows.add(x, buildMLP(group, x));
-    if (decoder.traceLayers)
-      rows.trace("layer", x);
+    if (group.encoding)
+      x = rows.scale(x, *group.encoding);
     YieldOp::create(builder, loc, x);
   }
 
@@ -204,12 +218,15 @@ private:
     Value x = EmbedOp::create(builder, loc, rows.getRows(decoder.hidden),
                               function.getArgument(0), params.embedding.symbol,
                               llvm::APFloat(1.0f));
-    rows.trace("embedding", x);
-    for (const Segment &segment : decoder.schedule.segments)
+    rows.trace("embedding", x, /*isSingle=*/true);
+    for (const Segment &segment : decoder.schedule.segments) {
       x = buildSegment(segment, x);
+      if (!segment.trace.empty())
+        rows.trace(segment.trace, x, /*isSingle=*/true);
+    }
     if (decoder.schedule.finalNorm)
       x = rows.norm(x, params.finalNorm, decoder.eps);
-    rows.trace("final", x);
+    rows.trace("final", x, /*isSingle=*/true);
     Value logits = rows.linear(x, LinearParams{params.head, std::nullopt});
     func::ReturnOp::create(builder, loc, logits);
   }
@@ -219,6 +236,8 @@ private:
     nextSlot += segment.getSlots();
     if (!segment.looped)
       return buildLayers(segment, x, /*visit=*/nullptr, base, 0, false);
+    if (segment.layerMajor)
+      return buildLayerMajor(segment, x, base);
     if (!segment.reusesKV)
       return buildVisits(segment, segment.visits, x, base, segment.count,
                          /*reusesKV=*/false);
@@ -247,46 +266,99 @@ private:
     return x;
   }
 
-  /// One visit of a segment: a loop over the layers of each group in it.
-  Value buildLayers(const Segment &segment, Value x, Value visit, int64_t base,
-                    int64_t slotStride, bool reusesKV) {
+  /// The layers of a segment that belong to one group.
+  struct Part {
+    const LayerGroup *group;
+    int64_t first, count;
+    bool isTraced; // each execution is a trace point `layer`
+  };
+
+  SmallVector<Part> splitByGroup(const Segment &segment) {
+    SmallVector<Part> parts;
     int64_t end = segment.first + segment.count;
     for (const LayerGroup &group : params.groups) {
       int64_t first = std::max(segment.first, group.first);
       int64_t last = std::min(end, group.first + group.count);
-      if (first >= last)
-        continue;
-      int64_t slot = base + first - segment.first;
-      x = buildLoop(last - first, x, [&](Value layer, Value state) {
-        return buildApply(getBlockName(group, reusesKV), state, visit, layer,
-                          first - group.first, slot, slotStride,
-                          /*firstSide=*/reusesKV ? 1 : 0);
+      if (first < last)
+        parts.push_back({&group, first, last - first,
+                         decoder.traceLayers && segment.trace.empty()});
+    }
+    return parts;
+  }
+
+  /// One visit of a segment: a loop over the layers of each group in it.
+  Value buildLayers(const Segment &segment, Value x, Value visit, int64_t base,
+                    int64_t slotStride, bool reusesKV) {
+    for (const Part &part : splitByGroup(segment)) {
+      int64_t slot = base + part.first - segment.first;
+      x = buildLoop(part.count, x, [&](Value layer, Value state) {
+        return buildApply({part, visit, layer, slot, slotStride,
+                           /*layerStride=*/1, /*firstSide=*/reusesKV ? 1 : 0,
+                           reusesKV},
+                          state);
       });
     }
     return x;
   }
 
-  Value buildApply(StringRef block, Value x, Value visit, Value layer,
-                   int64_t firstLayer, int64_t firstSlot, int64_t slotStride,
-                   int64_t firstSide) {
+  /// A loop over the layers around a loop over the visits of each.
+  Value buildLayerMajor(const Segment &segment, Value x, int64_t base) {
+    int64_t perLayer = segment.reusesKV ? 1 : segment.visits;
+    for (const Part &part : splitByGroup(segment)) {
+      int64_t slot = base + (part.first - segment.first) * perLayer;
+      x = buildLoop(part.count, x, [&](Value layer, Value state) {
+        if (segment.reusesKV)
+          state = buildApply({part, /*visit=*/nullptr, layer, slot}, state);
+        int64_t before = segment.reusesKV ? 1 : 0;
+        return buildLoop(segment.visits - before, state,
+                         [&](Value visit, Value inner) {
+                           return buildApply({part, visit, layer, slot,
+                                              /*slotStride=*/1 - before,
+                                              /*layerStride=*/perLayer, before,
+                                              segment.reusesKV},
+                                             inner);
+                         });
+      });
+    }
+    return x;
+  }
+
+  /// An execution of a layer, by the loops around it.
+  struct Site {
+    const Part &part;
+    Value visit; // null: the only one, or the first
+    Value layer; // from the part's first
+    int64_t firstSlot;
+    int64_t slotStride = 0;  // from one visit to the next
+    int64_t layerStride = 1; // from one layer to the next, in slots
+    int64_t firstSide = 0;
+    bool reusesKV = false;
+  };
+
+  Value buildApply(const Site &site, Value x) {
     SmallVector<Value, 2> indices;
     AffineExpr side = builder.getAffineConstantExpr(0);
-    AffineExpr slot = builder.getAffineConstantExpr(firstSlot);
-    if (visit) {
-      indices.push_back(visit);
+    AffineExpr slot = builder.getAffineConstantExpr(site.firstSlot);
+    if (site.visit) {
+      indices.push_back(site.visit);
       AffineExpr depth = builder.getAffineDimExpr(0);
-      side = depth + firstSide;
-      slot = slot + depth * slotStride;
+      side = depth + site.firstSide;
+      slot = slot + depth * site.slotStride;
     }
     AffineExpr inner = builder.getAffineDimExpr(indices.size());
-    indices.push_back(layer);
+    indices.push_back(site.layer);
     auto getMap = [&](AffineExpr expr) {
       return AffineMap::get(indices.size(), /*symbolCount=*/0, expr);
     };
-    return ApplyOp::create(builder, loc, x.getType(), block, x, indices,
-                           getMap(inner + firstLayer), getMap(side),
-                           getMap(slot + inner))
-        .getResult(0);
+    int64_t firstLayer = site.part.first - site.part.group->first;
+    auto apply =
+        ApplyOp::create(builder, loc, x.getType(),
+                        getBlockName(*site.part.group, site.reusesKV), x,
+                        indices, getMap(inner + firstLayer), getMap(side),
+                        getMap(slot + inner * site.layerStride));
+    if (site.part.isTraced)
+      rows.trace("layer", apply.getResult(0));
+    return apply.getResult(0);
   }
 
   Value buildLoop(int64_t count, Value x,

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "DecoderWeights.h"
+#include "Support.h"
 
 #include "llvm/ADT/STLExtras.h"
 
@@ -68,7 +69,7 @@ static Type getElementType(StorageType type, MLIRContext *context) {
 }
 
 namespace {
-/// A tensor that every layer has.
+/// A tensor that layers have.
 struct Role {
   /// Of its parameter, after "layers.".
   std::string symbol;
@@ -77,41 +78,62 @@ struct Role {
   SmallVector<int64_t, 2> shape;
   /// Where in a group its parameter goes.
   std::function<Param &(LayerGroup &)> place;
+  bool isNorm = false;
+};
+
+/// A matrix of a layer, which may have a low-rank delta.
+struct LinearRole {
+  std::string symbol, name;
+  int64_t out, in;
+  LinearParams LayerGroup::*place;
+};
+
+/// What layers of a decoder have.
+struct LayerRoles {
+  /// In the order of the parameters.
+  std::vector<Role> tensors;
+  std::vector<LinearRole> linears;
 };
 } // namespace
 
-/// The tensors of a layer; their order is that of the parameters.
-static std::vector<Role> getRoles(const Decoder &decoder) {
-  std::vector<Role> roles;
+static LayerRoles getRoles(const Decoder &decoder) {
+  LayerRoles roles;
   auto addVector = [&](StringRef symbol, StringRef name, int64_t width,
-                       std::function<Param &(LayerGroup &)> place) {
-    roles.push_back(
-        {symbol.str(), (name + ".weight").str(), {width}, std::move(place)});
+                       std::function<Param &(LayerGroup &)> place,
+                       bool isNorm) {
+    roles.tensors.push_back({symbol.str(),
+                             (name + ".weight").str(),
+                             {width},
+                             std::move(place),
+                             isNorm});
   };
   auto addLinear = [&](StringRef symbol, StringRef name, int64_t out,
                        int64_t in, LinearParams LayerGroup::*linear,
                        bool hasBias) {
-    roles.push_back({symbol.str(),
-                     (name + ".weight").str(),
-                     {out, in},
-                     [linear](LayerGroup &group) -> Param & {
-                       return (group.*linear).weight;
-                     }});
+    roles.linears.push_back({symbol.str(), name.str(), out, in, linear});
+    roles.tensors.push_back({symbol.str(),
+                             (name + ".weight").str(),
+                             {out, in},
+                             [linear](LayerGroup &group) -> Param & {
+                               return (group.*linear).weight;
+                             }});
     if (hasBias)
-      roles.push_back({(symbol + "_bias").str(),
-                       (name + ".bias").str(),
-                       {out},
-                       [linear](LayerGroup &group) -> Param & {
-                         return (group.*linear).bias.emplace();
-                       }});
+      roles.tensors.push_back({(symbol + "_bias").str(),
+                               (name + ".bias").str(),
+                               {out},
+                               [linear](LayerGroup &group) -> Param & {
+                                 return (group.*linear).bias.emplace();
+                               }});
   };
 
   const DecoderKeys &keys = *decoder.keys;
   int64_t hidden = decoder.hidden;
   int64_t qWidth = decoder.heads * decoder.headDim;
   int64_t kvWidth = decoder.kvHeads * decoder.headDim;
-  addVector("attention_norm", keys.attentionNorm, hidden,
-            [](LayerGroup &group) -> Param & { return group.attentionNorm; });
+  addVector(
+      "attention_norm", keys.attentionNorm, hidden,
+      [](LayerGroup &group) -> Param & { return group.attentionNorm; },
+      /*isNorm=*/true);
   addLinear("q", keys.q, qWidth, hidden, &LayerGroup::q, decoder.attentionBias);
   addLinear("k", keys.k, kvWidth, hidden, &LayerGroup::k,
             decoder.attentionBias);
@@ -120,14 +142,18 @@ static std::vector<Role> getRoles(const Decoder &decoder) {
   if (decoder.qkNorm) {
     addVector(
         "q_norm", keys.qNorm, decoder.headDim,
-        [](LayerGroup &group) -> Param & { return group.qNorm.emplace(); });
+        [](LayerGroup &group) -> Param & { return group.qNorm.emplace(); },
+        /*isNorm=*/false);
     addVector(
         "k_norm", keys.kNorm, decoder.headDim,
-        [](LayerGroup &group) -> Param & { return group.kNorm.emplace(); });
+        [](LayerGroup &group) -> Param & { return group.kNorm.emplace(); },
+        /*isNorm=*/false);
   }
   addLinear("o", keys.o, hidden, qWidth, &LayerGroup::o, decoder.outputBias);
-  addVector("mlp_norm", keys.mlpNorm, hidden,
-            [](LayerGroup &group) -> Param & { return group.mlpNorm; });
+  addVector(
+      "mlp_norm", keys.mlpNorm, hidden,
+      [](LayerGroup &group) -> Param & { return group.mlpNorm; },
+      /*isNorm=*/true);
   addLinear("gate", keys.gate, decoder.intermediate, hidden, &LayerGroup::gate,
             decoder.mlpBias);
   addLinear("up", keys.up, decoder.intermediate, hidden, &LayerGroup::up,
@@ -138,6 +164,171 @@ static std::vector<Role> getRoles(const Decoder &decoder) {
 }
 
 namespace {
+/// What is stored for one role of one layer: a tensor for all depths, or one
+/// for each.
+struct Stored {
+  SmallVector<const ArchiveTensor *, 1> tensors; // null: absent at this depth
+  bool varies = false;
+
+  const ArchiveTensor &getFirst() const {
+    return **llvm::find_if(tensors, [](const auto *t) { return t != nullptr; });
+  }
+
+  /// Whether entries of both can stand in one parameter.
+  bool hasFormOf(const Stored &other) const {
+    return varies == other.varies && tensors.size() == other.tensors.size() &&
+           getFirst().type == other.getFirst().type &&
+           getFirst().shape == other.getFirst().shape;
+  }
+};
+
+/// A stored low-rank delta.
+struct StoredDelta {
+  Stored a, b;
+  double scale = 1;
+
+  bool hasFormOf(const StoredDelta &other) const {
+    return a.hasFormOf(other.a) && b.hasFormOf(other.b) && scale == other.scale;
+  }
+};
+
+/// All of one layer.
+struct StoredLayer {
+  std::vector<Stored> tensors;                    // by role
+  std::vector<std::optional<StoredDelta>> deltas; // by linear
+  std::optional<Stored> encoding;
+
+  /// Whether both can be entries of the same parameters.
+  bool hasFormOf(const StoredLayer &other) const {
+    auto alike = [](const auto &one, const auto &two) {
+      return one.has_value() == two.has_value() &&
+             (!one || one->hasFormOf(*two));
+    };
+    return llvm::all_of_zip(tensors, other.tensors,
+                            [](const Stored &a, const Stored &b) {
+                              return a.hasFormOf(b);
+                            }) &&
+           llvm::all_of_zip(deltas, other.deltas, alike) &&
+           alike(encoding, other.encoding);
+  }
+};
+
+/// Takes the tensors of layers; stops at the first error.
+class LayerTaker {
+public:
+  LayerTaker(const Decoder &decoder, TensorTable &tensors,
+             const LayerRoles &roles)
+      : tensors(tensors), roles(roles), hidden(decoder.hidden),
+        plain(decoder.keys->layerPrefix),
+        keys(decoder.layerKeys ? *decoder.layerKeys : plain) {}
+
+  bool take(int64_t layer, StoredLayer &stored) {
+    for (const Role &role : roles.tensors)
+      if (!takeRole(layer, role, stored.tensors.emplace_back()))
+        return false;
+    for (const LinearRole &linear : roles.linears)
+      if (!takeDelta(layer, linear, stored.deltas.emplace_back()))
+        return false;
+    if (!tensors.contains(keys.getAtDepth(layer, 0, kEncoding)))
+      return true;
+    return takeDepths(layer, kEncoding, {hidden}, stored.encoding.emplace());
+  }
+
+private:
+  static constexpr StringLiteral kEncoding = "recursion_encoding";
+
+  bool takeRole(int64_t layer, const Role &role, Stored &stored) {
+    if (role.isNorm && keys.hasOwnNorms(layer))
+      return takeDepths(layer, role.name, role.shape, stored);
+    std::string key = keys.getShared(layer, role.name);
+    stored.tensors.push_back(tensors.take(key, role.shape));
+    for (const std::string &copy : keys.getCopies(layer, role.name)) {
+      if (!tensors.contains(copy))
+        tensors.take(copy, role.shape); // says that it is missing
+      tensors.takeCopy(copy, key,
+                       "both are one weight of layers that share it; correct "
+                       "the sharing, or store equal copies");
+    }
+    return !tensors.hasFailed();
+  }
+
+  bool takeDepths(int64_t layer, StringRef name, ArrayRef<int64_t> shape,
+                  Stored &stored) {
+    stored.varies = true;
+    for (int64_t r = 0; r < keys.getDepths(layer); ++r)
+      stored.tensors.push_back(
+          tensors.take(keys.getAtDepth(layer, r, name), shape));
+    return !tensors.hasFailed() && haveOneType(stored);
+  }
+
+  bool takeDelta(int64_t layer, const LinearRole &linear,
+                 std::optional<StoredDelta> &delta) {
+    StoredDelta found;
+    found.a.varies = found.b.varies = keys.getDepths(layer) > 1;
+    bool any = false;
+    for (int64_t r = 0; r < keys.getDepths(layer); ++r) {
+      auto getKey = [&](StringRef factor) {
+        return keys.getAtDepth(layer, r, (linear.name + factor).str());
+      };
+      std::string a = getKey(".lora_A.weight"), b = getKey(".lora_B.weight");
+      if (!tensors.contains(a) && !tensors.contains(b)) {
+        found.a.tensors.push_back(nullptr);
+        found.b.tensors.push_back(nullptr);
+        continue;
+      }
+      const ArchiveTensor *stored = tensors.lookup(a);
+      int64_t rank = stored && stored->shape.size() == 2 ? stored->shape[0] : 1;
+      found.a.tensors.push_back(tensors.take(a, {rank, linear.in}));
+      found.b.tensors.push_back(tensors.take(b, {linear.out, rank}));
+      if (tensors.hasFailed() ||
+          !takeScale(layer, r, linear.name, rank, any, found.scale))
+        return false;
+      any = true;
+    }
+    if (any)
+      delta = std::move(found);
+    return !any || (haveOneType(delta->a) && haveOneType(delta->b));
+  }
+
+  /// Depths of one matrix share their scale, since it is part of the code.
+  bool takeScale(int64_t layer, int64_t depth, StringRef linear, int64_t rank,
+                 bool isKnown, double &scale) {
+    llvm::Expected<double> own = keys.getScale(layer, depth, linear, rank);
+    if (!own) {
+      tensors.fail(toString(own.takeError()));
+      return false;
+    }
+    if (isKnown && *own != scale)
+      tensors.fail("the deltas of " + quoted(linear) + " in layer " +
+                   Twine(layer) + " are scaled by " + formatNumber(scale) +
+                   " and by " + formatNumber(*own) +
+                   "; give all depths of a matrix one scale");
+    scale = *own;
+    return !tensors.hasFailed();
+  }
+
+  /// Entries of one parameter are stored alike.
+  bool haveOneType(const Stored &stored) {
+    const ArchiveTensor &first = stored.getFirst();
+    for (const ArchiveTensor *tensor : stored.tensors)
+      if (tensor &&
+          (tensor->type != first.type || tensor->shape != first.shape))
+        tensors.fail("tensors " + quoted(first.key) + " (" + first.typeName +
+                     " " + formatShape(first.shape) + ") and " +
+                     quoted(tensor->key) + " (" + tensor->typeName + " " +
+                     formatShape(tensor->shape) +
+                     ") are of different depths and must have one type and "
+                     "shape; convert the checkpoint so");
+    return !tensors.hasFailed();
+  }
+
+  TensorTable &tensors;
+  const LayerRoles &roles;
+  int64_t hidden;
+  LayerKeys plain;
+  const LayerKeys &keys;
+};
+
 class ParamDeclarer {
 public:
   ParamDeclarer(const Decoder &decoder, TensorTable &tensors,
@@ -157,7 +348,9 @@ public:
         declareSingle("final_norm", keys.finalNorm, {decoder.hidden});
     if (decoder.tied) {
       params.head = params.embedding;
-      tensors.takeCopy(keys.head, keys.embedding);
+      tensors.takeCopy(keys.head, keys.embedding,
+                       "it is tied by the configuration; set "
+                       "'tie_word_embeddings' to false to use both");
     } else {
       params.head = declareSingle("head", keys.head, table);
     }
@@ -168,61 +361,89 @@ private:
   Param declareSingle(StringRef symbol, StringRef key,
                       ArrayRef<int64_t> shape) {
     const ArchiveTensor *tensor = tensors.take(key, shape);
-    return tensor ? declareParam(symbol.str(), {tensor}, /*isStack=*/false)
-                  : Param();
+    if (!tensor)
+      return Param();
+    Stored stored;
+    stored.tensors.push_back(tensor);
+    return declareParam(symbol.str(), {&stored}, /*isStack=*/false);
   }
 
-  /// Declares one parameter of equally stored tensors.
-  Param declareParam(std::string symbol, ArrayRef<const ArchiveTensor *> stored,
+  /// Declares one parameter of layers that are stored alike.
+  Param declareParam(std::string symbol, ArrayRef<const Stored *> layers,
                      bool isStack) {
-    const ArchiveTensor &tensor = *stored.front();
-    SmallVector<StringRef> keys;
-    for (const ArchiveTensor *entry : stored)
-      keys.push_back(entry->key);
+    const ArchiveTensor &tensor = layers.front()->getFirst();
+    SmallVector<Attribute> keys;
+    for (const Stored *layer : layers)
+      for (const ArchiveTensor *entry : layer->tensors)
+        keys.push_back(entry ? Attribute(builder.getStringAttr(entry->key))
+                             : builder.getUnitAttr());
     auto type = RankedTensorType::get(
         tensor.shape, getElementType(tensor.type, builder.getContext()));
-    ParamOp::create(builder, loc, builder.getStringAttr(symbol),
-                    TypeAttr::get(type), builder.getStrArrayAttr(keys),
-                    isStack ? builder.getI64IntegerAttr(stored.size())
-                            : IntegerAttr(),
-                    /*depths=*/IntegerAttr(), /*storage=*/TypeAttr());
+    auto count = [&](bool present, size_t number) {
+      return present ? builder.getI64IntegerAttr(number) : IntegerAttr();
+    };
+    ParamOp::create(
+        builder, loc, builder.getStringAttr(symbol), TypeAttr::get(type),
+        builder.getArrayAttr(keys), count(isStack, layers.size()),
+        count(layers.front()->varies, layers.front()->tensors.size()),
+        /*storage=*/TypeAttr());
     return {std::move(symbol), tensor.type, tensor.shape};
   }
 
-  /// Fills `stored`, [roles][layers]; stops at the first error.
   void takeLayers() {
-    stored.resize(roles.size());
-    for (int64_t layer = 0; layer < decoder.layers; ++layer) {
-      for (auto [role, row] : llvm::zip(roles, stored)) {
-        const ArchiveTensor *tensor = tensors.take(
-            (decoder.keys->layerPrefix + Twine(layer) + "." + role.name).str(),
-            role.shape);
-        if (!tensor)
-          return;
-        row.push_back(tensor);
-      }
-    }
+    LayerTaker taker(decoder, tensors, roles);
+    for (int64_t layer = 0; layer < decoder.layers; ++layer)
+      if (!taker.take(layer, stored.emplace_back()))
+        return;
   }
 
-  /// Whether every tensor of layer `a` is stored as that of layer `b`.
-  bool haveSameTypes(int64_t a, int64_t b) const {
-    return llvm::all_of(
-        stored, [&](const auto &row) { return row[a]->type == row[b]->type; });
+  /// The parameter of what `get` picks from each layer of a group.
+  Param declareOf(const LayerGroup &group, const Twine &symbol,
+                  llvm::function_ref<const Stored *(const StoredLayer &)> get) {
+    auto layers = llvm::map_to_vector(
+        ArrayRef(stored).slice(group.first, group.count), get);
+    return declareParam(("layers" + group.suffix + "." + symbol).str(), layers,
+                        /*isStack=*/true);
+  }
+
+  void declareDelta(LayerGroup &group, size_t number) {
+    const LinearRole &linear = roles.linears[number];
+    const std::optional<StoredDelta> &first =
+        stored[group.first].deltas[number];
+    if (!first)
+      return;
+    DeltaParams delta;
+    delta.a = declareOf(
+        group, linear.symbol + "_lora_a",
+        [&](const StoredLayer &layer) { return &layer.deltas[number]->a; });
+    delta.b = declareOf(
+        group, linear.symbol + "_lora_b",
+        [&](const StoredLayer &layer) { return &layer.deltas[number]->b; });
+    delta.scale = first->scale;
+    (group.*linear.place).delta = std::move(delta);
   }
 
   void declareGroups(std::vector<LayerGroup> &groups) {
     for (int64_t layer = 0; layer < decoder.layers; ++layer) {
-      if (layer == 0 || !haveSameTypes(layer - 1, layer))
+      if (layer == 0 || !stored[layer].hasFormOf(stored[layer - 1]))
         groups.emplace_back().first = layer;
       ++groups.back().count;
     }
     for (LayerGroup &group : groups) {
       if (groups.size() > 1)
         group.suffix = std::to_string(group.first);
-      for (auto [role, row] : llvm::zip(roles, stored))
-        role.place(group) = declareParam(
-            "layers" + group.suffix + "." + role.symbol,
-            ArrayRef(row).slice(group.first, group.count), /*isStack=*/true);
+      for (auto [number, role] : llvm::enumerate(roles.tensors))
+        role.place(group) = declareOf(
+            group, role.symbol, [number = number](const StoredLayer &layer) {
+              return &layer.tensors[number];
+            });
+      for (size_t number = 0; number < roles.linears.size(); ++number)
+        declareDelta(group, number);
+      if (stored[group.first].encoding)
+        group.encoding =
+            declareOf(group, "encoding", [](const StoredLayer &layer) {
+              return &*layer.encoding;
+            });
     }
   }
 
@@ -230,8 +451,8 @@ private:
   TensorTable &tensors;
   OpBuilder &builder;
   Location loc;
-  std::vector<Role> roles;
-  std::vector<SmallVector<const ArchiveTensor *>> stored;
+  LayerRoles roles;
+  std::vector<StoredLayer> stored;
 };
 } // namespace
 

@@ -25,10 +25,17 @@ struct Param {
   llvm::SmallVector<int64_t, 2> shape;
 };
 
-/// A matrix with an optional bias.
+/// A low-rank delta of a matrix.
+struct DeltaParams {
+  Param a, b;
+  double scale = 1;
+};
+
+/// A matrix with an optional bias and delta.
 struct LinearParams {
   Param weight;
   std::optional<Param> bias;
+  std::optional<DeltaParams> delta;
 };
 
 /// Parameters of consecutive layers, stacked.
@@ -40,6 +47,8 @@ struct LayerGroup {
   Param attentionNorm, mlpNorm;
   LinearParams q, k, v, o, gate, up, down;
   std::optional<Param> qNorm, kNorm;
+  /// Multiplies what the layer leaves.
+  std::optional<Param> encoding;
 };
 
 /// All parameters of a decoder.

@@ -15,6 +15,7 @@ using namespace rondo;
 static const Family kFamilies[] = {
     {"llama", "LlamaForCausalLM", readLlama},
     {"nanbeige", "NanbeigeForCausalLM", readNanbeige},
+    {"recursive_llama", "RecursiveLlamaForCausalLM", readRecursiveLlama},
 };
 
 const Family *rondo::findFamily(StringRef modelType) {

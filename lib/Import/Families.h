@@ -30,6 +30,7 @@ std::string listFamilies();
 
 Decoder readLlama(ConfigReader &config);
 Decoder readNanbeige(ConfigReader &config);
+Decoder readRecursiveLlama(ConfigReader &config);
 
 /// What Llama and its relatives share: sizes, norm, activation, biases, rope.
 /// `headDimRequired`: the family's head_dim is not hidden_size / heads.

@@ -9,6 +9,7 @@
 #include "Json.h"
 #include "Record.h"
 #include "Support.h"
+#include "TrainingFolder.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/Path.h"
@@ -176,24 +177,6 @@ static Error readStopTokens(StringRef folder, const json::Object &config,
 // The folder
 //===----------------------------------------------------------------------===//
 
-/// Files that change what the weights mean and that no family here reads.
-static Error rejectUnread(const ImportOptions &options) {
-  std::string training = joinPath(options.path, "train_config.yaml");
-  if (isFile(training))
-    return importError(quoted(training) +
-                       " describes a recursive model whose sharing and routing "
-                       "cannot be imported; without the file its layers are "
-                       "run as they are stored");
-  std::string adapter =
-      options.adapter.empty() ? options.path : options.adapter;
-  if (!options.adapter.empty() ||
-      isFile(joinPath(adapter, "adapter_config.json")))
-    return importError("the adapter in " + quoted(adapter) +
-                       " cannot be imported for this model family; merge it "
-                       "into the weights first");
-  return Error::success();
-}
-
 static Expected<const Family *> readFamily(const json::Object &config,
                                            StringRef path) {
   std::optional<StringRef> modelType = config.getString("model_type");
@@ -246,13 +229,22 @@ Expected<Import> rondo::importHuggingFace(const ImportOptions &options,
   Expected<const Family *> family = readFamily(*config, path);
   if (!family)
     return family.takeError();
-  if (Error error = rejectUnread(options))
-    return std::move(error);
+  Expected<TrainingFolder> training =
+      TrainingFolder::read(options.path, options.adapter);
+  if (!training)
+    return training.takeError();
+  if (!training->isEmpty() && (*family)->modelType != "llama")
+    return importError("training configurations and adapters are read for "
+                       "'model_type' llama only, " +
+                       quoted(path) + " has " + quoted((*family)->modelType) +
+                       "; merge the adapter into the weights");
 
   ImportLog log;
   log.push_back("family: " + (*family)->modelType.str());
   ConfigReader reader(*config, kConfig.str(), log);
   Decoder decoder = (*family)->read(reader);
+  if (!training->isEmpty() && !reader.hasFailed())
+    training->apply(reader, decoder);
   if (Error error = reader.finish())
     return std::move(error);
   Expected<Companions> companions = readCompanions(options.path, *config, log);
@@ -263,8 +255,17 @@ Expected<Import> rondo::importHuggingFace(const ImportOptions &options,
   if (Error error = openFolder(options.path, archives))
     return std::move(error);
   TensorTable tensors;
-  for (const std::unique_ptr<Archive> &archive : archives.getArchives())
-    tensors.add(*archive);
+  for (const std::unique_ptr<Archive> &archive : archives.getArchives()) {
+    if (training->isEmpty())
+      tensors.add(*archive);
+    else
+      tensors.add(*archive, TrainingFolder::rename);
+  }
+  if (Error error = training->openAdapter(tensors, archives))
+    return std::move(error);
+  // The class that such folders come from does not tie, whatever they say.
+  if (!training->isEmpty() && tensors.contains(decoder.keys->head))
+    decoder.tied = false;
   tensors.ignoreSuffix("rotary_emb.inv_freq");
   return finishImport(std::move(decoder), tensors, std::move(archives),
                       std::move(*companions), options, std::move(log), context);

@@ -59,6 +59,10 @@ static void recordText(ModuleOp module, StringRef attribute,
 
 llvm::Error rondo::applyOptions(Decoder &decoder, const ImportOptions &options,
                                 std::string &kvPolicy, ImportLog &log) {
+  if (!options.loops.empty() && decoder.layerKeys)
+    return importError("--loop cannot change the schedule of a checkpoint "
+                       "whose layers share weights or vary by depth; leave it "
+                       "out");
   if (!options.loops.empty()) {
     const std::vector<Segment> &own = decoder.schedule.segments;
     const LayerLoop &loop = options.loops.front();

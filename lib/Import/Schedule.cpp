@@ -29,7 +29,8 @@ std::string Schedule::describe() const {
     os << "layers " << segment.first << '-'
        << segment.first + segment.count - 1;
     if (segment.looped)
-      os << " x " << segment.visits << " visits";
+      os << " x " << segment.visits
+         << (segment.layerMajor ? " visits each" : " visits");
     executions += segment.getExecutions();
     slots += segment.getSlots();
   });

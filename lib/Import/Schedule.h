@@ -24,8 +24,13 @@ struct Segment {
   int64_t visits = 1;
   /// The layers are the shared block of a loop, even one of a single visit.
   bool looped = false;
+  /// What comes after it is traced under this name, not by layer, unless it is
+  /// empty.
+  llvm::StringLiteral trace = "";
   /// Each visit ends with the final norm.
   bool normAfterVisit = false;
+  /// Each layer runs all its visits before the next one ("sequence").
+  bool layerMajor = false;
   /// Visits after the first compute no keys and values but read the first's.
   bool reusesKV = false;
 

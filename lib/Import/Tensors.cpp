@@ -16,20 +16,48 @@ using namespace rondo;
 /// Left-over keys that a message names; the others are counted.
 static constexpr size_t kMaxNamed = 4;
 
-void TensorTable::add(const Archive &archive) {
-  for (const ArchiveTensor &tensor : archive.getTensors())
-    index(tensor, archive);
+static bool areEqual(const ArchiveTensor &a, const ArchiveTensor &b) {
+  return a.type == b.type && a.shape == b.shape && a.bytes == b.bytes;
 }
 
-void TensorTable::index(const ArchiveTensor &tensor, const Archive &archive) {
-  StringRef key = tensor.key;
+void TensorTable::add(const Archive &archive, Rename rename) {
+  for (const ArchiveTensor &tensor : archive.getTensors())
+    if (!index(tensor, archive, rename))
+      return fail("tensors " + quoted(lookup(rename(strip(tensor.key)))->key) +
+                  " and " + quoted(tensor.key) + " in " +
+                  quoted(archive.getPath()) + " are the same parameter; " +
+                  "remove one");
+}
+
+size_t TensorTable::addBeside(const Archive &archive, Rename rename) {
+  size_t added = 0;
+  for (const ArchiveTensor &tensor : archive.getTensors()) {
+    if (index(tensor, archive, rename)) {
+      ++added;
+      continue;
+    }
+    const ArchiveTensor *present = lookup(rename(strip(tensor.key)));
+    if (!areEqual(*present, tensor))
+      fail("tensor " + quoted(tensor.key) + " in " + quoted(archive.getPath()) +
+           " differs from " + quoted(present->key) +
+           " of the model; remove one");
+  }
+  return added;
+}
+
+StringRef TensorTable::strip(StringRef key) {
   while (key.consume_front("_orig_mod.") || key.consume_front("module.")) {
   }
+  return key;
+}
+
+bool TensorTable::index(const ArchiveTensor &tensor, const Archive &archive,
+                        Rename rename) {
+  std::string key = rename(strip(tensor.key));
   if (!tensors.try_emplace(key, Entry{&tensor, &archive}).second)
-    return fail("tensors " + quoted(tensors.find(key)->second.tensor->key) +
-                " and " + quoted(tensor.key) + " in " +
-                quoted(archive.getPath()) + " are the same parameter");
-  order.push_back(key.str());
+    return false;
+  order.push_back(std::move(key));
+  return true;
 }
 
 void TensorTable::fail(const Twine &text) {
@@ -86,19 +114,16 @@ const ArchiveTensor *TensorTable::take(StringRef key, ArrayRef<int64_t> shape) {
   return &tensor;
 }
 
-void TensorTable::takeCopy(StringRef key, StringRef original) {
+void TensorTable::takeCopy(StringRef key, StringRef original,
+                           StringRef reason) {
   Entry *copy = find(key);
   Entry *source = find(original);
   if (!copy || !source)
     return;
-  if (copy->tensor->type != source->tensor->type ||
-      copy->tensor->shape != source->tensor->shape ||
-      copy->tensor->bytes != source->tensor->bytes)
+  if (!areEqual(*copy->tensor, *source->tensor))
     return fail("tensor " + quoted(copy->tensor->key) + " in " +
-                quoted(copy->archive->getPath()) + " is tied to " +
-                quoted(source->tensor->key) +
-                " by the configuration, but differs from it; set " +
-                "'tie_word_embeddings' to false to use both");
+                quoted(copy->archive->getPath()) + " differs from " +
+                quoted(source->tensor->key) + ", but " + reason);
   copy->taken = true;
 }
 

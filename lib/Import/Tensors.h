@@ -20,15 +20,24 @@ namespace rondo {
 /// kept until `finish`, so that a family's code reads as its list of tensors.
 class TensorTable {
 public:
+  /// Gives a key the name under which it is taken.
+  using Rename = llvm::function_ref<std::string(llvm::StringRef)>;
+  static std::string keepName(llvm::StringRef key) { return key.str(); }
+
   /// Indexes an archive's tensors, without the prefixes that training wrappers
   /// put in front of keys (`_orig_mod.`, `module.`).
-  void add(const Archive &archive);
+  void add(const Archive &archive, Rename rename = keepName);
+  /// Indexes those of a second archive that are not there; the others must be
+  /// equal. Returns how many it added.
+  size_t addBeside(const Archive &archive, Rename rename);
 
   /// Takes the tensor called `key` of this shape and a type that a parameter
   /// can have. Null after an error.
   const ArchiveTensor *take(llvm::StringRef key, llvm::ArrayRef<int64_t> shape);
-  /// Takes a stored copy of `original` if there is one, comparing all bits.
-  void takeCopy(llvm::StringRef key, llvm::StringRef original);
+  /// Takes a stored copy of `original` if there is one, comparing all bits;
+  /// `reason` says in the error why they should be equal and what to do.
+  void takeCopy(llvm::StringRef key, llvm::StringRef original,
+                llvm::StringRef reason);
   /// Whether `key` is stored, taken or not.
   bool contains(llvm::StringRef key) const { return tensors.contains(key); }
   /// The stored tensor, taken or not, or null.
@@ -38,6 +47,8 @@ public:
   /// The first error, or one that names the tensors left over.
   llvm::Error finish();
   bool hasFailed() const { return static_cast<bool>(message); }
+  /// Keeps an error, if it is the first.
+  void fail(const llvm::Twine &text);
 
   size_t getTakenCount() const { return takenCount; }
   /// Weights and bytes of all tensors taken.
@@ -51,9 +62,11 @@ private:
     bool taken = false;
   };
 
-  void index(const ArchiveTensor &tensor, const Archive &archive);
+  static llvm::StringRef strip(llvm::StringRef key);
+  /// False if there is one of that name.
+  bool index(const ArchiveTensor &tensor, const Archive &archive,
+             Rename rename);
   Entry *find(llvm::StringRef key);
-  void fail(const llvm::Twine &text);
 
   llvm::StringMap<Entry> tensors;
   /// Canonical keys in file order, for messages that do not depend on hashing.

@@ -118,9 +118,12 @@ CONFIGS = cases(COMPILE, [
     ("vocabulary other than table", config(vocab_size=41), f"'{EMBED}'", r"\[41, 64\]"),
     ("stop token no id", config(eos_token_id="</s>"), "'eos_token_id' has the value \"</s>\"", "expected token ids"),
     ("tokenizer not UTF-8", write("model/tokenizer.json", b"ab\xff"), r"tokenizer\.json' is not UTF-8", "at byte 2"),
-    ("training recipe", write("model/train_config.yaml", "recursive: {}"), r"train_config\.yaml' describes",
-     "cannot be imported"),
-    ("adapter", write("model/adapter_config.json", "{}"), "adapter in 'model' cannot be imported", "merge it"),
+    ("training recipe with routers", write("model/train_config.yaml", "mor: {enable: true}"), "'mor.enable' is set",
+     "take one that was trained"),
+    ("training recipe no YAML", write("model/train_config.yaml", "a: ["), r"train_config\.yaml' is not the YAML",
+     "take the file"),
+    ("adapter of another kind", write("model/adapter_config.json", '{"peft_type": "IA3"}'), "'peft_type' is 'IA3'",
+     "merge others"),
 ])
 
 SAFETENSORS = cases(COMPILE, [

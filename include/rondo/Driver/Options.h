@@ -34,9 +34,9 @@ inline constexpr int64_t kMaxOptimization = 3;
 /// `--weights`: storage of matrices. An empty type keeps the checkpoint's.
 struct WeightTypes {
   std::optional<StorageType> matrices;
-  /// Set if the head, or the embedding, is named apart; StorageType::Other
-  /// keeps the checkpoint's type.
-  std::optional<StorageType> head, embed;
+  /// Set if the head, the embedding or low-rank deltas are named apart;
+  /// StorageType::Other keeps the checkpoint's type.
+  std::optional<StorageType> head, embed, lora;
   /// As it was written.
   std::string text;
 };
@@ -49,6 +49,8 @@ struct InputOptions {
   /// A model folder, a GGUF file, an MLIR file or `-`.
   std::string path;
   std::vector<std::string> archives;
+  /// Folder of a PEFT adapter; empty: the one in the model folder, if any.
+  std::string adapter;
   std::vector<LayerLoop> loops;
   std::string kvPolicy;
   bool forceKVPolicy = false;

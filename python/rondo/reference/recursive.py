@@ -49,7 +49,8 @@ Reader = Callable[[], Array]
 class RecursiveDecoder(Decoder):
     """A decoder whose unrolled layers share weights.
 
-    Its schedule counts unrolled layers. Traces hold `prelude` and `coda` beside, if there are such layers.
+    Its schedule counts unrolled layers. Where there are a first and a last layer of their own, traces hold what they
+    leave as `prelude` and `coda`, and `layer.<e>` counts the executions of the block alone.
     `unshared_kv` is the same model with a KV slot for each unrolled layer, if this one shares slots: the authors' code
     computes that other function where it keeps no cache.
     """
@@ -63,8 +64,9 @@ class RecursiveDecoder(Decoder):
         """As Decoder.states."""
         result = super().states(tokens, cache, trace)
         if trace is not None and self.sharing.edges:
-            trace["prelude"] = trace["layer.0"]
-            trace["coda"] = trace[f"layer.{self.sharing.layers - 1}"]
+            layers = [trace.pop(f"layer.{execution}") for execution in range(self.sharing.layers)]
+            trace["prelude"], *block, trace["coda"] = layers
+            trace |= {f"layer.{execution}": state for execution, state in enumerate(block)}
         return result
 
     def outputs(self, inputs: Inputs, number: int, trace: Trace | None = None) -> Trace:

@@ -1,0 +1,207 @@
+//===- TrainingFolder.cpp - folders of the MoR/RRT training code ----------===//
+//
+// Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "TrainingFolder.h"
+#include "Json.h"
+#include "Support.h"
+#include "Yaml.h"
+
+#include "llvm/ADT/STLExtras.h"
+
+using namespace llvm;
+using namespace rondo;
+
+namespace {
+/// Keys by unrolled layer: what a group of layers shares is stored for each.
+class UnrolledKeys : public LayerKeys {
+public:
+  UnrolledKeys(StringRef prefix, Sharing sharing, bool ownNorms,
+               std::shared_ptr<const AdapterConfig> adapter)
+      : LayerKeys(prefix), sharing(std::move(sharing)), ownNorms(ownNorms),
+        adapter(std::move(adapter)) {}
+
+  int64_t getDepths(int64_t layer) const override {
+    return sharing.getDepths(layer);
+  }
+  bool hasOwnNorms(int64_t layer) const override {
+    return ownNorms && !sharing.isEdge(layer);
+  }
+  std::string getShared(int64_t layer, StringRef name) const override {
+    return getAtDepth(layer, 0, name);
+  }
+  SmallVector<std::string> getCopies(int64_t layer,
+                                     StringRef name) const override {
+    SmallVector<std::string> copies;
+    for (int64_t depth = 1; depth < getDepths(layer); ++depth)
+      copies.push_back(getAtDepth(layer, depth, name));
+    return copies;
+  }
+  std::string getAtDepth(int64_t layer, int64_t depth,
+                         StringRef name) const override {
+    return makeKey(sharing.getUnrolled(layer, depth), name);
+  }
+  Expected<double> getScale(int64_t layer, int64_t depth, StringRef linear,
+                            int64_t rank) const override {
+    if (!adapter)
+      return LayerKeys::getScale(layer, depth, linear, rank);
+    return adapter->getScale(getAtDepth(layer, depth, linear), rank);
+  }
+
+private:
+  Sharing sharing;
+  bool ownNorms;
+  std::shared_ptr<const AdapterConfig> adapter;
+};
+} // namespace
+
+//===----------------------------------------------------------------------===//
+// Reading
+//===----------------------------------------------------------------------===//
+
+Expected<TrainingFolder> TrainingFolder::read(StringRef folder,
+                                              StringRef adapter) {
+  TrainingFolder result;
+  result.folder = folder.str();
+  result.trainingPath = joinPath(folder, "train_config.yaml");
+  if (isFile(result.trainingPath)) {
+    Expected<json::Object> object = readYamlFile(result.trainingPath);
+    if (!object)
+      return object.takeError();
+    result.training = std::make_shared<json::Object>(std::move(*object));
+    if (Error error = result.check())
+      return std::move(error);
+  }
+  result.adapterFolder = (adapter.empty() ? folder : adapter).str();
+  std::string path = joinPath(result.adapterFolder, "adapter_config.json");
+  if (!adapter.empty() || isFile(path)) {
+    Expected<AdapterConfig> config = AdapterConfig::read(path);
+    if (!config)
+      return config.takeError();
+    result.adapter = std::make_shared<AdapterConfig>(std::move(*config));
+  }
+  return result;
+}
+
+/// A section of the training configuration, or null.
+static const json::Object *getSection(const json::Object &training,
+                                      StringRef name) {
+  return training.getObject(name);
+}
+
+bool TrainingFolder::isEnabled(StringRef section) const {
+  const json::Object *object = getSection(*training, section);
+  return object && object->getBoolean("enable").value_or(false);
+}
+
+Error TrainingFolder::check() const {
+  auto fail = [&](const Twine &text) {
+    return importError(quoted(trainingPath) + ": " + text);
+  };
+  if (isEnabled("mor"))
+    return fail("'mor.enable' is set; models with routers are not supported "
+                "yet, take one that was trained with 'recursive' alone");
+  for (StringRef section : {"relaxation", "kv_sharing"})
+    if (isEnabled(section) && !isEnabled("recursive"))
+      return fail(quoted(section) + " is enabled without 'recursive'; expected "
+                                    "both or none");
+  if (!isEnabled("relaxation"))
+    return Error::success();
+  StringRef method = getSection(*training, "relaxation")
+                         ->getString("method")
+                         .value_or("");
+  if (method != "lora" && method != "recursion_encoding")
+    return fail("'relaxation.method' is " + quoted(method) +
+                "; train with one of: lora, recursion_encoding");
+  return Error::success();
+}
+
+//===----------------------------------------------------------------------===//
+// Applying
+//===----------------------------------------------------------------------===//
+
+bool TrainingFolder::sharesKV(ConfigReader &config,
+                              const Sharing &sharing) const {
+  bool stored = config.getOptionalObject("kv_sharing") != nullptr;
+  auto fail = [&](const Twine &text) {
+    config.fail(quoted(trainingPath) + ": " + text);
+    return false;
+  };
+  if (isEnabled("kv_sharing") != stored)
+    return fail("it and config.json disagree whether 'kv_sharing' is enabled; "
+                "take files of one run");
+  if (!stored)
+    return false;
+  const json::Object &section = *getSection(*training, "kv_sharing");
+  if (section.getString("sharing") != sharing.getName() ||
+      section.getInteger("num_recursion") != sharing.getVisits())
+    return fail("'kv_sharing' and 'recursive' differ in sharing or visits; "
+                "only the same for both is supported");
+  if (sharing.getName() == "middle_sequence")
+    return fail("'kv_sharing' with middle_sequence does not exist; expected "
+                "another sharing");
+  if (section.getBoolean("update_cache").value_or(false))
+    return fail("'kv_sharing.update_cache' is not supported; train without it");
+  return true;
+}
+
+void TrainingFolder::apply(ConfigReader &config, Decoder &decoder) const {
+  Sharing sharing = Sharing::createPlain(decoder.layers);
+  bool ownNorms = false;
+  if (training && isEnabled("recursive")) {
+    ConfigReader recursive(*getSection(*training, "recursive"),
+                           "train_config.yaml: recursive", config.getLog());
+    StringRef kind = recursive.getOptionalText("sharing").value_or("");
+    int64_t visits = recursive.getCount("num_recursion", UINT16_MAX);
+    ownNorms = !recursive.getFlag("ln_share");
+    recursive.ignore({"enable", "base_depth", "initialization"});
+    if (Error error = recursive.finish())
+      return config.fail(toString(std::move(error)));
+    Expected<Sharing> found = Sharing::create(kind, decoder.layers, visits);
+    if (!found)
+      return config.fail(toString(found.takeError()));
+    sharing = std::move(*found);
+  }
+  bool reusesKV = training && sharesKV(config, sharing);
+  decoder.layers = sharing.getStored();
+  decoder.schedule = sharing.makeSchedule(reusesKV);
+  if (reusesKV)
+    decoder.trainedKV = "first-step";
+  decoder.layerKeys = std::make_shared<UnrolledKeys>(
+      decoder.keys->layerPrefix, std::move(sharing), ownNorms, adapter);
+}
+
+//===----------------------------------------------------------------------===//
+// Weights
+//===----------------------------------------------------------------------===//
+
+/// Takes `part` out of `key`.
+static void remove(std::string &key, StringRef part, StringRef by) {
+  if (size_t at = key.find(part.data(), 0, part.size());
+      at != std::string::npos)
+    key.replace(at, part.size(), by.data(), by.size());
+}
+
+std::string TrainingFolder::rename(StringRef key) {
+  key.consume_front("base_model.model.");
+  std::string name = key.str();
+  remove(name, ".block.", ".");
+  remove(name, ".base_layer.", ".");
+  remove(name, ".default.weight", ".weight");
+  return name;
+}
+
+Error TrainingFolder::openAdapter(TensorTable &tensors,
+                                  ArchiveSet &archives) const {
+  std::string path = joinPath(adapterFolder, "adapter_model.safetensors");
+  if (!adapter || (!isFile(path) && adapterFolder == folder))
+    return Error::success();
+  Expected<std::unique_ptr<Archive>> archive = openArchive(path);
+  if (!archive)
+    return archive.takeError();
+  if (tensors.addBeside(**archive, rename) == 0)
+    return Error::success();
+  return archives.add(std::move(*archive));
+}
