@@ -41,6 +41,7 @@ private:
   LogicalResult readSchedule();
   void keepLayers();
   LogicalResult readEnds();
+  void readStates();
   void readStages(rt::BodyOp body);
   StagePlan describe(rt::BodyOp body, rt::StageOp stage);
   int64_t countExecutions(rt::BodyOp body);
@@ -239,6 +240,27 @@ void PlanBuilder::pickArithmetic() {
 }
 
 //===----------------------------------------------------------------------===//
+// States
+//===----------------------------------------------------------------------===//
+
+/// A state that no body reads lives in no row, so the inputs of blocks and coda
+/// are all that there are. Their buffers come first in a body, in the order of
+/// its inputs.
+void PlanBuilder::readStates() {
+  std::map<int64_t, int64_t> rowBytes; // by offset
+  for (auto body : module.getOps<rt::BodyOp>()) {
+    if (body.getKind() == rt::BodyKind::Prelude)
+      continue;
+    for (auto [number, buffer] :
+         llvm::zip(body.getInputs(), body.getOps<rt::BufferOp>()))
+      rowBytes[buffer.getOffset()] =
+          cast<MemRefType>(buffer.getType()).getDimSize(1) * sizeof(float);
+  }
+  for (auto [offset, bytes] : rowBytes)
+    plan.states.push_back({offset, bytes});
+}
+
+//===----------------------------------------------------------------------===//
 // Tokens and logits
 //===----------------------------------------------------------------------===//
 
@@ -276,6 +298,7 @@ FailureOr<Plan> PlanBuilder::build() {
   if (failed(readModuleAttributes()) || failed(readSchedule()) ||
       failed(readEnds()))
     return failure();
+  readStates();
   for (auto body : module.getOps<rt::BodyOp>())
     readStages(body);
   pickArithmetic();

@@ -167,6 +167,14 @@ static void writeEntries(OStream &json, const rondo_rt_code_header &code) {
     json.attribute(kNames[i], code.entries[i]);
 }
 
+static void writeStates(OStream &json, const Plan &plan) {
+  for (const StatePlan &state : plan.states)
+    json.object([&] {
+      json.attribute("offset", state.offset);
+      json.attribute("row_bytes", state.rowBytes);
+    });
+}
+
 static void writeStages(OStream &json, const Plan &plan) {
   for (const StagePlan &stage : plan.stages)
     json.object([&] {
@@ -280,6 +288,7 @@ std::string rondo::writeManifest(const ManifestInputs &inputs,
     json.attributeArray("stop_tokens", [&] { writeStopTokens(json, module); });
     json.attributeObject("schedule", [&] { writeSchedule(json, inputs); });
     json.attributeObject("entries", [&] { writeEntries(json, inputs.code); });
+    json.attributeArray("states", [&] { writeStates(json, inputs.plan); });
     json.attributeArray("stages", [&] { writeStages(json, inputs.plan); });
     json.attributeArray("trace", [&] { writeTrace(json, inputs.plan); });
     json.attribute("weight_bytes", getRegionBytes(inputs.weights));

@@ -37,6 +37,12 @@ static void visit(BlockPlan &block, Visitor &visitor) {
 }
 
 template <typename Visitor>
+static void visit(StatePlan &state, Visitor &visitor) {
+  visitor("offset", state.offset);
+  visitor("row_bytes", state.rowBytes);
+}
+
+template <typename Visitor>
 static void visit(StagePlan &stage, Visitor &visitor) {
   visitor("name", stage.name);
   visitor("executions", stage.executions);
@@ -64,6 +70,7 @@ template <typename Visitor> static void visit(Plan &plan, Visitor &visitor) {
   visitor("unique_layers", plan.uniqueLayers);
   visitor("executed_layers", plan.executedLayers);
   visitor("depth", plan.depth);
+  visitor("states", plan.states);
   visitor("stages", plan.stages);
   visitor("trace", plan.trace);
 }

@@ -113,6 +113,7 @@ static Json makeManifest(const std::string &image, const DemoOptions &options) {
             {"prelude", header.entries[1]},
             {"depth_step", header.entries[2]},
             {"coda", header.entries[3]}}},
+          {"states", {{{"offset", 0}, {"row_bytes", kHidden * sizeof(float)}}}},
           {"stages",
            {{{"name", "step.attend"},
              {"executions", kVisits},

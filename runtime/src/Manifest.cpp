@@ -31,6 +31,13 @@ uint32_t Manifest::widestTracePoint() const {
   return widest;
 }
 
+uint64_t Manifest::stateBytes() const {
+  uint64_t bytes = 0;
+  for (const StatePlace &state : states)
+    bytes += state.rowBytes;
+  return bytes;
+}
+
 uint32_t Manifest::pagesPerSequence() const {
   return (context + RONDO_RT_PAGE_POSITIONS - 1) / RONDO_RT_PAGE_POSITIONS;
 }
@@ -164,6 +171,35 @@ static Error readEntries(const Json &json, Manifest &manifest) {
   return reader.finish();
 }
 
+/// Rows are copied from and to the arena, so they must lie inside of it, and
+/// apart.
+static Error readStates(const Json &json, Manifest &manifest) {
+  Error error = readEach(json, "manifest.states", [&](ObjectReader &reader) {
+    StatePlace state;
+    state.offset = reader.integer("offset", 0, kMaxBytes);
+    state.rowBytes = reader.integer("row_bytes", 1, kMaxWidth);
+    manifest.states.push_back(state);
+  });
+  if (error)
+    return error;
+  uint64_t end = 0;
+  for (const StatePlace &state : manifest.states) {
+    if (state.offset < end)
+      return makeError(RONDO_RT_STATUS_INVALID_BUNDLE,
+                       "'manifest.states' must ascend without overlap, but one "
+                       "begins at %llu and the one before it ends at %llu",
+                       (unsigned long long)state.offset,
+                       (unsigned long long)end);
+    end = state.offset + state.rowBytes * manifest.rows;
+  }
+  if (end > manifest.arenaBytes)
+    return makeError(RONDO_RT_STATUS_INVALID_BUNDLE,
+                     "'manifest.states' end at byte %llu of an arena of %llu",
+                     (unsigned long long)end,
+                     (unsigned long long)manifest.arenaBytes);
+  return nullptr;
+}
+
 static Error readStages(const Json &json, Manifest &manifest) {
   return readEach(json, "manifest.stages", [&](ObjectReader &reader) {
     Stage stage;
@@ -284,6 +320,7 @@ static Error readParts(const Json &json, Manifest &manifest) {
   const Json &stopTokens = reader.array("stop_tokens");
   const Json &schedule = reader.object("schedule");
   const Json &entries = reader.object("entries");
+  const Json &states = reader.array("states");
   const Json &stages = reader.array("stages");
   const Json &trace = reader.array("trace");
   const Json &tensors = reader.array("tensors");
@@ -304,6 +341,8 @@ static Error readParts(const Json &json, Manifest &manifest) {
   if (Error error = readSchedule(schedule, manifest))
     return error;
   if (Error error = readEntries(entries, manifest))
+    return error;
+  if (Error error = readStates(states, manifest))
     return error;
   if (Error error = readStages(stages, manifest))
     return error;

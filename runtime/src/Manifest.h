@@ -47,6 +47,12 @@ struct Packing {
   std::string type;
 };
 
+/// Where the rows of a value stand that lives from body to body.
+struct StatePlace {
+  uint64_t offset = 0;   // bytes from the arena's start to row 0
+  uint64_t rowBytes = 0; // rows follow each other
+};
+
 /// The KV cache's shape.
 struct KvLayout {
   std::string type;
@@ -76,6 +82,7 @@ struct Manifest {
   std::vector<uint32_t> visitBegin;
   std::vector<std::string> bodies;
   uint64_t entries[RONDO_RT_ENTRY_COUNT] = {};
+  std::vector<StatePlace> states; // by ascending offset, none overlaps another
   std::vector<Stage> stages;
   std::vector<TracePoint> trace;
   std::vector<TensorEntry> tensors;
@@ -85,6 +92,8 @@ struct Manifest {
   const TensorEntry *findTensor(std::string_view name) const;
   /// Floats of the widest trace point, 0 without any.
   uint32_t widestTracePoint() const;
+  /// Bytes of all states of one row.
+  uint64_t stateBytes() const;
   /// Pages of one sequence of full length.
   uint32_t pagesPerSequence() const;
 };

@@ -49,6 +49,12 @@ struct StagePlan {
   int64_t flops = 0; // of one execution and row
 };
 
+/// A state that bodies read: where its rows stand in the arena.
+struct StatePlan {
+  int64_t offset = 0;   // bytes from the arena's start to row 0
+  int64_t rowBytes = 0; // rows follow each other
+};
+
 /// A place whose rows a tracing session keeps.
 struct TracePlan {
   std::string name;
@@ -71,6 +77,8 @@ struct Plan {
   /// Layers that are stored, executions of layers, and how often the layer that
   /// is executed most often is; see StoredLayers.h.
   int64_t uniqueLayers = 0, executedLayers = 0, depth = 0;
+  /// By ascending offset.
+  std::vector<StatePlan> states;
   std::vector<StagePlan> stages;
   std::vector<TracePlan> trace;
 };

@@ -25,6 +25,7 @@ PLAN = """rondo.plan = {
         chunk_invariant = true},
   bodies = ["layer"], blocks = [{name = "layer", layers = 2 : i64, visits = 1 : i64}],
   unique_layers = 2 : i64, executed_layers = 2 : i64, depth = 1 : i64,
+  states = [{offset = 0 : i64, row_bytes = 80 : i64}],
   stages = [{name = "layer.\\22norm\\22", executions = 2 : i64, bytes = 64 : i64, flops = 128 : i64}],
   trace = [{name = "layer", index = 0 : i64, width = 64 : i64}]}"""
 ATTRIBUTES = f"""rondo.phase = "target", rondo.architecture = "llama", rondo.name = "näme \\22quoted\\22",
@@ -108,6 +109,7 @@ def check_manifest(manifest: dict) -> None:
     assert manifest["name"] == 'näme "quoted"' and manifest["stop_tokens"] == [2, 5]
     assert manifest["schedule"]["visit_begin"] == [0, 2] and manifest["weights"] == "q8_0"
     assert manifest["schedule"]["depth"] == 1
+    assert manifest["states"] == [{"offset": 0, "row_bytes": 80}]
     assert manifest["stages"][0]["name"] == 'layer."norm"'
     assert manifest["entries"] == {"full": 64, "prelude": 128, "depth_step": 192, "coda": 256}
     assert manifest["kv"]["type"] == "f32" and manifest["kv"]["policy"] == "per-depth"
