@@ -19,24 +19,15 @@ using namespace rondo;
 /// Bookkeeping, training, and where layers got their deltas, which the tensors
 /// say themselves.
 static constexpr StringLiteral kInertKeys[] = {
-    "auto_mapping",
-    "base_model_name_or_path",
-    "corda_config",
-    "ensure_weight_tying",
-    "eva_config",
-    "exclude_modules",
-    "inference_mode",
-    "init_lora_weights",
-    "layers_pattern",
-    "layers_to_transform",
-    "loftq_config",
-    "lora_dropout",
-    "megatron_config",
-    "megatron_core",
-    "peft_version",
-    "revision",
-    "runtime_config",
-    "task_type",
+    "auto_mapping",    "base_model_name_or_path",
+    "corda_config",    "ensure_weight_tying",
+    "eva_config",      "exclude_modules",
+    "inference_mode",  "init_lora_weights",
+    "layers_pattern",  "layers_to_transform",
+    "loftq_config",    "lora_dropout",
+    "megatron_config", "megatron_core",
+    "peft_version",    "revision",
+    "runtime_config",  "task_type",
 };
 
 /// Checks what the numbers of `values` cannot say.
@@ -87,8 +78,8 @@ Expected<double> AdapterConfig::find(StringRef pattern, StringRef linear,
     std::string fault;
     if (!number || !(*number > 0) || !std::isfinite(*number) ||
         !expression.isValid(fault))
-      return importError(quoted(path) + ": the entry " + quoted(StringRef(key)) +
-                         " of " + quoted(pattern) +
+      return importError(quoted(path) + ": the entry " +
+                         quoted(StringRef(key)) + " of " + quoted(pattern) +
                          " is no number above 0 for a name; take the file that "
                          "PEFT wrote");
     if (expression.match(linear))
@@ -107,7 +98,8 @@ Expected<double> AdapterConfig::getScale(StringRef linear, int64_t rank) const {
     return importError(quoted(path) + ": " + quoted(linear) +
                        " has a delta, but 'target_modules' does not name it; "
                        "take the adapter's own configuration");
-  Expected<double> expected = find("rank_pattern", linear, *values.getNumber("r"));
+  Expected<double> expected =
+      find("rank_pattern", linear, *values.getNumber("r"));
   if (!expected)
     return expected.takeError();
   if (double(rank) != *expected)

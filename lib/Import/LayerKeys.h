@@ -37,7 +37,8 @@ public:
   /// Key of the tensor of one depth.
   virtual std::string getAtDepth(int64_t layer, int64_t depth,
                                  llvm::StringRef name) const;
-  /// What the delta of `linear` ("mlp.up_proj") of rank `rank` is multiplied by.
+  /// What the delta of `linear` ("mlp.up_proj") of rank `rank` is multiplied
+  /// by.
   virtual llvm::Expected<double> getScale(int64_t layer, int64_t depth,
                                           llvm::StringRef linear,
                                           int64_t rank) const;

@@ -49,11 +49,11 @@ public:
                             int64_t rank) const override {
     if (deltas && is_contained(deltas->targets, linear.rsplit('.').second))
       return deltas->scale;
-    return importError("tensor " +
-                       quoted(getAtDepth(layer, depth,
-                                         (linear + ".lora_A.weight").str())) +
-                       " is there, but 'recursive.lora' of config.json does "
-                       "not name it as a target; convert the model again");
+    return importError(
+        "tensor " +
+        quoted(getAtDepth(layer, depth, (linear + ".lora_A.weight").str())) +
+        " is there, but 'recursive.lora' of config.json does "
+        "not name it as a target; convert the model again");
   }
 
 private:
@@ -68,8 +68,8 @@ static StringRef getWord(ConfigReader &config, StringRef key,
                          ArrayRef<StringLiteral> words) {
   StringRef word = config.getOptionalText(key).value_or("");
   if (!is_contained(words, word))
-    config.fail(quoted(key) + " is " + quoted(word) + "; known: " +
-                join(words, ", "));
+    config.fail(quoted(key) + " is " + quoted(word) +
+                "; known: " + join(words, ", "));
   return word;
 }
 

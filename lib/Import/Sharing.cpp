@@ -47,8 +47,7 @@ int64_t Sharing::getUnrolled(int64_t stored, int64_t depth) const {
   int64_t inBlock = stored - edges;
   if (inBlock >= block)
     return block * visits + stored - block;
-  return edges +
-         (isCycle ? depth * block + inBlock : inBlock * visits + depth);
+  return edges + (isCycle ? depth * block + inBlock : inBlock * visits + depth);
 }
 
 Schedule Sharing::makeSchedule(bool reusesKV) const {

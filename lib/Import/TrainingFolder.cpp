@@ -109,9 +109,8 @@ Error TrainingFolder::check() const {
                                     "both or none");
   if (!isEnabled("relaxation"))
     return Error::success();
-  StringRef method = getSection(*training, "relaxation")
-                         ->getString("method")
-                         .value_or("");
+  StringRef method =
+      getSection(*training, "relaxation")->getString("method").value_or("");
   if (method != "lora" && method != "recursion_encoding")
     return fail("'relaxation.method' is " + quoted(method) +
                 "; train with one of: lora, recursion_encoding");

@@ -5,10 +5,10 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// `config.json` is that of a Llama with all unrolled layers; which of them share
-// weights stands in train_config.yaml only, and how low-rank deltas are scaled
-// in adapter_config.json. Every shared weight is stored once for each unrolled
-// layer. Source: github.com/raymin0223/mixture_of_recursions.
+// `config.json` is that of a Llama with all unrolled layers; which of them
+// share weights stands in train_config.yaml only, and how low-rank deltas are
+// scaled in adapter_config.json. Every shared weight is stored once for each
+// unrolled layer. Source: github.com/raymin0223/mixture_of_recursions.
 //
 //===----------------------------------------------------------------------===//
 #ifndef RONDO_LIB_IMPORT_TRAININGFOLDER_H
