@@ -43,7 +43,7 @@ void rondo::buildRondoPipeline(OpPassManager &pm,
     pm.addPass(createRerollLayersPass());
     pm.addPass(createHoistDepthInvariantsPass());
   }
-  pm.addPass(createLowerLoRAPass());
+  pm.addPass(createLowerLoraPass());
   // Before fusion: only projections of one mode share a pass over their input.
   pm.addPass(createSelectArithmeticPass());
   if (options.optimization > 0)

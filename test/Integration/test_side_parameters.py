@@ -91,7 +91,7 @@ def test_equals_numpy(tools: Tools, tmp_path: Path, options: list[str]) -> None:
         assert np.abs(got - want).max() < TOLERANCE
 
 
-def test_a_shares_the_pass_of_its_matrix(tools: Tools) -> None:
+def test_deltas_need_no_stage_of_their_own(tools: Tools) -> None:
     text = tools.run("rondoc", MODULE, "--exact", "--compile-to=step", "-o", "-")
     stages = [line.split('"')[1] for line in text.splitlines() if "rondo_rt.stage" in line]
-    assert stages == ["embed", "norm.q.k.v.a.a", "b.scale.add", "append", "attend", "o.scale.add", "norm.embed"]
+    assert stages == ["embed", "norm.a.a.q.k.v.b.scale.add.append", "attend", "o.scale.add", "norm.embed"]

@@ -76,10 +76,10 @@ void emitAttend(CodeBuilder &code, ModuleFacts &facts, const BodyValues &values,
 
 /// What the operations of a region are emitted against.
 struct RowEnvironment {
-  mlir::Value row;          // i64
-  mlir::Value side;         // its side index; null if nothing asks for it
-  mlir::Value contractions; // outputs of this row's contractions, or null
-  llvm::SmallVector<rt::ContractOp> contractOps; // in the order of the outputs
+  mlir::Value row;  // i64
+  mlir::Value side; // its side index; null if nothing asks for it
+  /// Where the outputs of this row's contractions are.
+  llvm::DenseMap<mlir::Operation *, mlir::Value> contractions;
   mlir::IRMapping values; // of the row: statistics, indices
 };
 

@@ -94,8 +94,7 @@ private:
 
   /// Contractions of a block of rows are done before; see StageEmitter.
   void emitOp(rt::ContractOp op) {
-    int64_t number = llvm::find(row.contractOps, op) - row.contractOps.begin();
-    set(op, code.loadChunk(code.at(row.contractions, number * rt::kLanes * 4)));
+    set(op, code.loadChunk(row.contractions.lookup(op)));
   }
 
   //===--- Arithmetic -----------------------------------------------------===//

@@ -23,6 +23,8 @@
 
 #include "rondo_rt/abi.h"
 
+#include "llvm/ADT/MapVector.h"
+
 using namespace mlir;
 using namespace rondo;
 using namespace rondo::cpu;
@@ -109,26 +111,70 @@ private:
           few,
           code.at(values.scratch, static_cast<int64_t>(*pack.getScratch())),
           code.at(values.arena, static_cast<int64_t>(*pack.getShared())));
-    code.forEach(code.select(few, code.i64(0), shareFirst),
-                 code.select(few, values.rows, shareEnd), 1, [&](Value number) {
-                   RowEnvironment row = enterRow(number);
-                   emitStatistics(row);
-                   for (rt::PackOp pack : packs)
-                     packRow(pack, row,
-                             code.at(packed.lookup(pack),
-                                     code.mul(number, getRowBytes(pack))));
-                 });
+    Value first = code.select(few, code.i64(0), shareFirst);
+    Value end = code.select(few, values.rows, shareEnd);
+    code.forEach(first, end, 1, [&](Value number) {
+      RowEnvironment row = enterRow(number);
+      emitStatistics(row);
+      for (rt::PackOp pack : packs)
+        if (!getContraction(pack))
+          packRow(pack, row, getPackedRow(pack, number));
+    });
+    for (rt::PackOp pack : packs)
+      if (rt::ContractOp product = getContraction(pack))
+        packProducts(pack, product, first, end);
     Value many = code.compare(arith::CmpIPredicate::sgt, values.rows,
                               code.i64(rt::kFewRows));
     code.ifThen(many, [&] { emitBarrier(code, values); });
   }
 
-  void packRow(rt::PackOp pack, RowEnvironment &row, Value target) {
+  Value getPackedRow(rt::PackOp pack, Value number) {
+    return code.at(packed.lookup(pack), code.mul(number, getRowBytes(pack)));
+  }
+
+  /// The product that `pack` packs, or null.
+  static rt::ContractOp getContraction(rt::PackOp pack) {
+    auto products = pack.getBody().getOps<rt::ContractOp>();
+    return products.empty() ? nullptr : *products.begin();
+  }
+
+  /// Packs the products of rows [first, end) that are packed already, block by
+  /// block.
+  void packProducts(rt::PackOp pack, rt::ContractOp product, Value first,
+                    Value end) {
+    int64_t lanes = pack.getLayout().getLanes();
+    Value outputs =
+        code.at(values.scratch, static_cast<int64_t>(*pack.getOutputs()));
+    code.forEach(first, end, rt::kRowBlock, [&](Value blockFirst) {
+      Value count =
+          code.min(code.sub(end, blockFirst), code.i64(rt::kRowBlock));
+      code.forEach(lanes / rt::kLanes, [&](Value panel) {
+        emitContraction(product, panel, blockFirst, count,
+                        code.at(outputs, code.mul(panel, rt::kLanes * 4)),
+                        lanes * 4);
+      });
+      code.forEach(code.i64(0), count, 1, [&](Value inBlock) {
+        Value number = code.add(blockFirst, inBlock);
+        RowEnvironment row = enterRow(number);
+        Value own = code.at(outputs, code.mul(inBlock, lanes * 4));
+        packRow(pack, row, getPackedRow(pack, number), [&](Value index) {
+          row.contractions[product] =
+              code.at(own, code.mul(index, rt::kLanes * 4));
+        });
+      });
+    });
+  }
+
+  /// Packs one row; `enterChunk` is called with the number of each chunk.
+  void packRow(
+      rt::PackOp pack, RowEnvironment &row, Value target,
+      function_ref<void(Value)> enterChunk = [](Value) {}) {
     rt::LayoutAttr layout = pack.getLayout();
     int64_t chunkBytes = rt::getRowBytes(pack.getFormat(), rt::kLanes);
     Block &block = pack.getBody().front();
     code.forEach(layout.getLanes() / rt::kLanes, [&](Value index) {
       row.values.map(block.getArgument(0), index);
+      enterChunk(index);
       Value chunk = emitChunkOps(code, facts, values, row, block).front();
       if (layout.getLanes() != layout.getWidth())
         chunk = code.zeroFrom(chunk, code.mul(index, rt::kLanes),
@@ -207,34 +253,58 @@ private:
     code.forEach(first, end, 1, [&](Value unit) { emitUnit(tile, unit); });
   }
 
-  /// Units whose panels one call of a one-row kernel takes in turns: such that
-  /// all panels of the tile are of one matrix.
+  /// The contractions of `tile` by matrix; those of one matrix are the panels
+  /// of a unit in their order.
+  static SmallVector<SmallVector<rt::ContractOp>>
+  groupByMatrix(rt::TileOp tile) {
+    llvm::MapVector<Attribute, SmallVector<rt::ContractOp>> groups;
+    for (rt::ContractOp op : getContractions(tile))
+      groups[op.getWeightsAttr()].push_back(op);
+    return llvm::map_to_vector(groups,
+                               [](auto &group) { return group.second; });
+  }
+
+  /// Units whose panels one call of a one-row kernel takes in turns: as many as
+  /// suit the matrix with the most bytes.
   int64_t getUnitsInTurn(rt::TileOp tile) {
-    SmallVector<rt::ContractOp> contractions = getContractions(tile);
-    rt::ContractOp first = contractions.front();
-    for (rt::ContractOp other : contractions)
-      if (other.getWeights() != first.getWeights())
-        return 1;
-    int64_t panels = panelsInTurn(toKernelFormat(getPacked(first).getFormat()),
-                                  toKernelFormat(getPack(first).getFormat()),
-                                  facts.features);
-    int64_t unit = contractions.size();
-    return panels % unit == 0 ? panels / unit : 1;
+    int64_t most = 0, units = 1;
+    for (ArrayRef<rt::ContractOp> group : groupByMatrix(tile)) {
+      rt::ContractOp op = group.front();
+      int64_t unit = group.size(), bytes = unit * getPacked(op).getPanelBytes();
+      int64_t panels =
+          panelsInTurn(toKernelFormat(getPacked(op).getFormat()),
+                       toKernelFormat(getPack(op).getFormat()), facts.features);
+      if (bytes <= most)
+        continue;
+      most = bytes;
+      units = panels % unit == 0 ? panels / unit : 1;
+    }
+    return units;
   }
 
   /// Units [unit, unit + count) of the only row.
   void emitTurns(rt::TileOp tile, Value unit, int64_t count) {
-    SmallVector<rt::ContractOp> contractions = getContractions(tile);
-    int64_t outputBytes = contractions.size() * rt::kLanes * 4; // of one unit
+    constexpr int64_t kPanelBytes = rt::kLanes * 4;
     Value outputs =
         code.at(values.scratch, static_cast<int64_t>(*tile.getScratch()));
-    int64_t panels = count * contractions.size();
-    emitContraction(contractions.front(), unit, /*firstRow=*/code.i64(0),
-                    code.i64(1), outputs, rt::kLanes * 4, panels);
+    auto groups = groupByMatrix(tile);
+    SmallVector<Value> places; // outputs of each matrix
+    int64_t offset = 0;
+    for (ArrayRef<rt::ContractOp> group : groups) {
+      int64_t panels = count * group.size();
+      places.push_back(code.at(outputs, offset));
+      emitContraction(group.front(), unit, /*firstRow=*/code.i64(0),
+                      code.i64(1), places.back(), kPanelBytes, panels);
+      offset += panels * kPanelBytes;
+    }
     code.forEach(count, [&](Value inTurn) {
       RowEnvironment row = enterRow(code.i64(0));
-      row.contractions = code.at(outputs, code.mul(inTurn, outputBytes));
-      row.contractOps = contractions;
+      for (auto [group, place] : llvm::zip(groups, places)) {
+        Value own =
+            code.at(place, code.mul(inTurn, group.size() * kPanelBytes));
+        for (auto [number, op] : llvm::enumerate(group))
+          row.contractions[op] = code.at(own, number * kPanelBytes);
+      }
       emitTileBody(tile, row, code.add(unit, inTurn));
     });
   }
@@ -254,8 +324,9 @@ private:
                             outputBytes);
           code.forEach(code.i64(0), count, 1, [&](Value inBlock) {
             RowEnvironment row = enterRow(code.add(blockFirst, inBlock));
-            row.contractions = code.at(outputs, code.mul(inBlock, outputBytes));
-            row.contractOps = contractions;
+            Value own = code.at(outputs, code.mul(inBlock, outputBytes));
+            for (auto [number, op] : llvm::enumerate(contractions))
+              row.contractions[op] = code.at(own, number * rt::kLanes * 4);
             emitTileBody(tile, row, unit);
           });
         });

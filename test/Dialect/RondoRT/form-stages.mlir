@@ -101,3 +101,42 @@ rondo_rt.body @done block 4 caches(0) inputs [0] outputs [0] {
   }
   rondo_rt.return %y : tensor<?x64xf32>
 }
+
+rondo.param @layer.a : tensor<8x64xf32> from ["a"]
+rondo.param @layer.b : tensor<64x8xf32> from ["b"]
+rondo.param @layer.wide_a : tensor<256x64xf32> from ["wide_a"]
+rondo.param @layer.wide_b : tensor<64x256xf32> from ["wide_b"]
+
+// Tests that the inner matrix of a low-rank product goes into the prologue of
+// the stage that both sums share.
+// CHECK-LABEL: rondo_rt.body @low_rank
+rondo_rt.body @low_rank block 6 caches(0) inputs [0] outputs [0] {
+^bb0(%x: tensor<?x64xf32>):
+  // CHECK: rondo_rt.stage "norm.a.q.b.add"
+  // CHECK: %[[N:.*]] = rondo.norm
+  // CHECK-NEXT: %[[T:.*]] = rondo.linear %[[N]], [@layer.a]
+  // CHECK-NEXT: rondo.linear %[[N]], [@layer.q]
+  // CHECK-NEXT: rondo.linear %[[T]], [@layer.b]
+  // CHECK-NEXT: arith.addf
+  // CHECK-NOT: rondo_rt.stage
+  // CHECK: rondo_rt.return
+  %n = rondo.norm rms %x eps 1.0e-5 : tensor<?x64xf32>
+  %q = rondo.linear %n, [@layer.q] : tensor<?x64xf32> -> tensor<?x64xf32>
+  %t = rondo.linear %n, [@layer.a] : tensor<?x64xf32> -> tensor<?x8xf32>
+  %d = rondo.linear %t, [@layer.b] : tensor<?x8xf32> -> tensor<?x64xf32>
+  %y = arith.addf %q, %d : tensor<?x64xf32>
+  rondo_rt.return %y : tensor<?x64xf32>
+}
+
+// Tests that one of 64 KiB is divided among the threads instead.
+// CHECK-LABEL: rondo_rt.body @high_rank
+rondo_rt.body @high_rank block 7 caches(0) inputs [0] outputs [0] {
+^bb0(%x: tensor<?x64xf32>):
+  // CHECK: rondo_rt.stage "q.wide_a"
+  // CHECK: rondo_rt.stage "wide_b.add"
+  %q = rondo.linear %x, [@layer.q] : tensor<?x64xf32> -> tensor<?x64xf32>
+  %t = rondo.linear %x, [@layer.wide_a] : tensor<?x64xf32> -> tensor<?x256xf32>
+  %d = rondo.linear %t, [@layer.wide_b] : tensor<?x256xf32> -> tensor<?x64xf32>
+  %y = arith.addf %q, %d : tensor<?x64xf32>
+  rondo_rt.return %y : tensor<?x64xf32>
+}

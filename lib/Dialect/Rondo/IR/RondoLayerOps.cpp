@@ -127,6 +127,11 @@ LogicalResult EmbedOp::verifySymbolUses(SymbolTableCollection &symbols) {
 // rondo.linear
 //===----------------------------------------------------------------------===//
 
+bool LinearOp::feedsLinears() {
+  return !(*this)->use_empty() &&
+         llvm::all_of((*this)->getUsers(), llvm::IsaPred<LinearOp>);
+}
+
 LogicalResult LinearOp::verify() {
   // linear_c1
   if (getWeights().empty())

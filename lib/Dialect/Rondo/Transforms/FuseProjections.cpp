@@ -35,10 +35,13 @@ struct FusionKey {
   ArithmeticAttr arithmetic;
   /// Null if the weights of the linear differ in it already.
   Type storage;
+  /// Only linears read the results (A of a low-rank product): stage formation
+  /// has another place for it than for what is read otherwise.
+  bool feedsLinears;
 
   bool operator==(const FusionKey &other) const {
     return input == other.input && arithmetic == other.arithmetic &&
-           storage == other.storage;
+           storage == other.storage && feedsLinears == other.feedsLinears;
   }
 };
 
@@ -50,12 +53,14 @@ struct FusionGroup {
 } // namespace
 
 static FusionKey getKey(LinearOp linear, SymbolTableCollection &symbols) {
-  FusionKey key{linear.getInput(), linear.getArithmeticAttr(), Type()};
+  FusionKey key{linear.getInput(), linear.getArithmeticAttr(), Type(),
+                linear.feedsLinears()};
   for (auto weight : linear.getWeights().getAsRange<FlatSymbolRefAttr>()) {
     auto param = symbols.lookupNearestSymbolFrom<ParamOp>(linear, weight);
     Type storage = param.getStoredType();
     if (key.storage && key.storage != storage)
-      return {linear.getInput(), linear.getArithmeticAttr(), Type()};
+      return {linear.getInput(), linear.getArithmeticAttr(), Type(),
+              key.feedsLinears};
     key.storage = storage;
   }
   return key;
@@ -124,7 +129,8 @@ static void fuse(RewriterBase &rewriter, ArrayRef<LinearOp> linears) {
 static void remarkApart(ArrayRef<FusionGroup> groups) {
   for (auto [i, group] : llvm::enumerate(groups))
     for (const FusionGroup &earlier : groups.take_front(i)) {
-      if (earlier.key.input != group.key.input)
+      if (earlier.key.input != group.key.input ||
+          earlier.key.feedsLinears != group.key.feedsLinears)
         continue;
       remarkDeclined(group.linears.front(), DEBUG_TYPE,
                      "stays apart from another linear of the same rows: {0}",

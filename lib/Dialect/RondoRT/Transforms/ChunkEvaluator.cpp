@@ -64,6 +64,8 @@ Value ChunkEvaluator::evaluate(Value value, int64_t panel) {
     return evaluateRope(rope, panel);
   if (auto scale = dyn_cast<rondo::ScaleOp>(def))
     return evaluateScale(scale, panel);
+  if (isa<rondo::LinearOp>(def))
+    return evaluateLinear(cast<OpResult>(value));
   if (auto copy = dyn_cast<rt::CopyOp>(def))
     return get(copy.getInput(), panel);
   if (auto activation = dyn_cast<rondo::ActivationOp>(def)) {
@@ -145,6 +147,19 @@ Value ChunkEvaluator::evaluateRope(RopeOp rope, int64_t panel) {
                                                    context.positions, chunks);
   return RotateOp::create(builder, rope.getLoc(), x.getType(), x,
                           table.getSymName(), index, panels, panel);
+}
+
+Value ChunkEvaluator::evaluateLinear(OpResult result) {
+  auto linear = cast<rondo::LinearOp>(result.getOwner());
+  auto weight =
+      cast<FlatSymbolRefAttr>(linear.getWeights()[result.getResultNumber()]);
+  PackedOp packed = context.weights.getPacked(
+      {weight}, {getFlatLayout(result.getType())}, /*unitPanels=*/1);
+  return ContractOp::create(builder, linear.getLoc(),
+                            getChunkType(builder.getContext()),
+                            context.packedRows.lookup(linear),
+                            packed.getSymName(), index, /*first=*/0,
+                            /*stride=*/1, /*panel=*/0);
 }
 
 Value ChunkEvaluator::evaluateScale(ScaleOp scale, int64_t panel) {

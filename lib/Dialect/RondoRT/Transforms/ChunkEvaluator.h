@@ -36,6 +36,8 @@ struct TilingContext {
   const mlir::IRMapping &physical;
   int64_t positions; // longest sequence
   NormMap norms;
+  /// Packed rows that each linear of the stage reads.
+  llvm::DenseMap<mlir::Operation *, mlir::Value> packedRows;
 };
 
 /// Evaluates values at one place: chunk `index * panels + panel`.
@@ -59,6 +61,8 @@ private:
   mlir::Value evaluateHeadNorm(NormOp norm, int64_t panel);
   mlir::Value evaluateRope(RopeOp rope, int64_t panel);
   mlir::Value evaluateScale(ScaleOp scale, int64_t panel);
+  /// A linear of the prologue: its panels are chunks of its flat result.
+  mlir::Value evaluateLinear(mlir::OpResult result);
   mlir::Value evaluateElementwise(mlir::Operation *op, int64_t panel);
   /// value * weight + bias, each if present; `repeat` as in rondo_rt.vector.
   mlir::Value applyAffine(NormOp norm, mlir::Value value, LayoutAttr layout,

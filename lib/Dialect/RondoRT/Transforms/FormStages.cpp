@@ -11,7 +11,9 @@
 // share a stage, the others have one of their own. What follows a linear
 // lane by lane joins its stage as an epilogue. Everything else *floats*: it is
 // cloned into the prologue of every linear that reads it, or gets a stage of
-// its own when something needs it in memory.
+// its own when something needs it in memory. So does the inner matrix of a
+// low-rank product, if it is small: then every thread computes it for itself,
+// which costs less than a barrier.
 //
 //   %n = norm %x                stage "norm.gate.up.silu.mul" {
 //   %g, %u = linear %n            %n = norm %x; %g, %u = linear %n
@@ -58,8 +60,28 @@ struct StagePlan {
   }
 };
 
+/// Most bytes of weights that every thread reads for itself. Side parameters
+/// come from memory; a core reads so many in about the time of a barrier.
+constexpr int64_t kMaxPrivateBytes = 32 << 10;
+
+/// Whether every thread may compute `op` for itself.
+bool isPrivate(Operation *op) {
+  auto linear = dyn_cast<rondo::LinearOp>(op);
+  if (!linear || !linear.feedsLinears() || linear.getBiases())
+    return false;
+  int64_t bytes = 0;
+  for (auto weight : linear.getWeights().getAsRange<FlatSymbolRefAttr>()) {
+    auto param = SymbolTable::lookupNearestSymbolFrom<ParamOp>(op, weight);
+    RankedTensorType type = param.getTensorType();
+    bytes += type.getDimSize(0) *
+             getStorageBytes(param.getStoredType(), type.getDimSize(1));
+  }
+  return bytes <= kMaxPrivateBytes;
+}
+
 bool isRoot(Operation *op) {
-  return isa<rondo::LinearOp, rondo::AttendOp, rondo::EmbedOp>(op);
+  return isa<rondo::LinearOp, rondo::AttendOp, rondo::EmbedOp>(op) &&
+         !isPrivate(op);
 }
 
 /// Whether `op` needs a whole row at once.
@@ -181,7 +203,7 @@ private:
   /// its operands, if that has a linear and all floating operands can be
   /// computed from chunks there.
   int64_t findEpilogue(Operation *op) {
-    if (isRowNorm(op) || isa<rt::CopyOp>(op))
+    if (isRowNorm(op) || isPrivate(op) || isa<rt::CopyOp>(op))
       return -1;
     int64_t latest = -1;
     llvm::SetVector<Operation *> floating;

@@ -148,6 +148,9 @@ private:
     int64_t row = getRowBytes(pack.getFormat(), pack.getLayout().getLanes());
     pack.setScratch(takeScratch(scratch, kFewRows * row));
     pack.setShared(buffers.shared.lookup(pack));
+    if (!pack.getBody().getOps<ContractOp>().empty())
+      pack.setOutputs(
+          takeScratch(scratch, kRowBlock * pack.getLayout().getLanes() * 4));
   }
 
   void rewriteTile(TileOp tile, DenseMap<Value, Value> &targets,

@@ -7,10 +7,11 @@
 //===----------------------------------------------------------------------===//
 //
 // A stage with linears becomes: statistics of the norms in front of them, one
-// pack of each one's input, and one tile for each *group* of results. Results
-// that an operation of the epilogue combines (gate and up) form a group: one
-// unit has a panel of each, so that the thread that has them finishes in
-// registers. A stage without a root becomes tiles alone.
+// pack of each input in each form, and one tile for each *group* of results. A
+// linear whose results only linears of the stage read is part of their packs.
+// Results that an operation of the epilogue combines (gate and up) form a
+// group: one unit has a panel of each, so that the thread that has them
+// finishes in registers. A stage without a root becomes tiles alone.
 //
 //===----------------------------------------------------------------------===//
 #include "StageTiler.h"
@@ -38,8 +39,13 @@ public:
   StageTiler(StageOp stage, const LayoutMap &layouts, WeightSymbols &weights,
              const TilingOptions &options, const IRMapping &physical)
       : stage(stage), options(options), builder(stage),
-        context{weights,  layouts,           stage,
-                physical, options.positions, NormMap()} {}
+        context{weights,
+                layouts,
+                stage,
+                physical,
+                options.positions,
+                NormMap(),
+                DenseMap<Operation *, Value>()} {}
 
   StageOp tile() {
     SmallVector<Type> types;
@@ -66,7 +72,11 @@ private:
       return tileAttend(attend);
     for (auto embed : block.getOps<rondo::EmbedOp>())
       return tileEmbed(embed);
-    linears = llvm::to_vector(block.getOps<rondo::LinearOp>());
+    for (auto linear : block.getOps<rondo::LinearOp>()) {
+      packed.push_back(linear);
+      if (!linear.feedsLinears())
+        linears.push_back(linear);
+    }
     return linears.empty() ? tileRows() : tileLinears();
   }
 
@@ -119,7 +129,7 @@ private:
   bool tileLinears() {
     if (!emitAllStatistics(linears.back()))
       return false;
-    for (rondo::LinearOp linear : linears)
+    for (rondo::LinearOp linear : packed)
       if (!emitPack(linear))
         return false;
     for (TileGroup &group : formGroups())
@@ -242,13 +252,23 @@ private:
     llvm_unreachable("unknown arithmetic mode");
   }
 
-  /// Packs the rows that `linear` reads; false after an error.
+  /// Packs the rows that `linear` reads, unless they are packed so already;
+  /// false after an error.
   bool emitPack(rondo::LinearOp linear) {
     Value input = linear.getInput();
+    for (rondo::LinearOp other : packed) {
+      Value rows = context.packedRows.lookup(other);
+      if (rows && other.getInput() == input &&
+          getRowFormat(other) == getRowFormat(linear)) {
+        context.packedRows[linear] = rows;
+        return true;
+      }
+    }
     auto pack = PackOp::create(
         builder, linear.getLoc(), PackedRowsType::get(stage.getContext()),
         getFlatLayout(input.getType()), getRowFormat(linear),
-        /*scratch=*/IntegerAttr(), /*shared=*/IntegerAttr());
+        /*scratch=*/IntegerAttr(), /*shared=*/IntegerAttr(),
+        /*outputs=*/IntegerAttr());
     Block &block = pack.getBody().emplaceBlock();
     Value index = block.addArgument(builder.getIndexType(), linear.getLoc());
     OpBuilder inside = OpBuilder::atBlockBegin(&block);
@@ -257,7 +277,7 @@ private:
     if (!chunk)
       return false;
     rt::YieldOp::create(inside, linear.getLoc(), chunk);
-    packedRows[linear] = pack.getResult();
+    context.packedRows[linear] = pack.getResult();
     return true;
   }
 
@@ -269,7 +289,7 @@ private:
   void collectOutputs(Value value, llvm::SetVector<OpResult> &outputs) {
     if (!isInside(value))
       return;
-    if (isa<rondo::LinearOp>(value.getDefiningOp())) {
+    if (llvm::is_contained(linears, value.getDefiningOp())) {
       outputs.insert(cast<OpResult>(value));
       return;
     }
@@ -385,7 +405,7 @@ private:
       params.push_back(getWeight(linear->getResult(output)));
       layouts.push_back(context.layouts.get(linear->getResult(output)));
     }
-    Value rows = packedRows.lookup(linear);
+    Value rows = context.packedRows.lookup(linear);
     PackedOp packed = context.weights.getPacked(params, layouts, group.panels);
     int64_t stride = group.panels * outputs.size();
     VectorType type = VectorType::get({kLanes}, inside.getF32Type());
@@ -460,9 +480,9 @@ private:
   OpBuilder builder;
   TilingContext context;
   StageOp tiled;
-  SmallVector<rondo::LinearOp> linears;
-  DenseMap<Operation *, Value> packedRows; // of each linear
-  IRMapping results; // value of the stage -> physical result
+  SmallVector<rondo::LinearOp> linears; // whose results the tiles are
+  SmallVector<rondo::LinearOp> packed;  // these, and those of the prologue
+  IRMapping results;                    // value of the stage -> physical result
 };
 } // namespace
 

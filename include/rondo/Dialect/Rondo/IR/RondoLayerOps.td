@@ -89,6 +89,10 @@ def Rondo_LinearOp : Rondo_Op<"linear", [
     attr-dict `:` type($input) `->` type($outputs)
   }];
   let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// Whether linears alone read the results, as those of A in `B (A x)`.
+    bool feedsLinears();
+  }];
 }
 
 def Rondo_NormOp : Rondo_Op<"norm", [

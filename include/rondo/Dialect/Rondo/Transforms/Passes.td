@@ -117,13 +117,13 @@ def HoistDepthInvariantsPass : Pass<"rondo-hoist-depth-invariants", "::mlir::Mod
     Statistic<"numElided", "num-elided", "carried values that were not state">];
 }
 
-def LowerLoRAPass : Pass<"rondo-lower-lora", "::mlir::ModuleOp"> {
+def LowerLoraPass : Pass<"rondo-lower-lora", "::mlir::ModuleOp"> {
   let summary = "turn low-rank deltas into linears of their own";
   let description = [{
     A matrix with `lora` becomes the bare matrix, a linear with A on the same rows
-    and one with B on its result. Where A is stored like the matrix,
-    `rondo-fuse-projections` puts them into one pass over the rows; otherwise they
-    share a stage. The order of the sums is `W x + b`, then `scale * B (A x)`.
+    and one with B on its result. Stage formation puts a small A into the prologue
+    of B, which shares a stage with the matrix; a large one shares the stage of the
+    matrix itself. The order of the sums is `W x + b`, then `scale * B (A x)`.
 
     Requires: phase `rondo`, before `rondo-select-arithmetic`: A and B have a
     storage type, and with it an arithmetic mode, of their own.
@@ -171,7 +171,8 @@ def FuseProjectionsPass : Pass<"rondo-fuse-projections", "::mlir::ModuleOp"> {
   let description = [{
     Projections of the same rows (query, key, value; gate, up) become one
     `rondo.linear` of several weights, in program order, at the place of the
-    first.
+    first. Those that only linears read (A of low-rank products) are fused with
+    their like, since stages place them otherwise.
 
     Requires: phase `rondo`, after `rondo-select-arithmetic`.
     Guarantees: the same values; weights of one linear have one arithmetic mode

@@ -45,7 +45,7 @@ HoistCounts hoistDepthInvariants(mlir::RewriterBase &rewriter, LoopOp loop);
 
 /// Makes linears of their own of the low-rank deltas of `linear`. Returns how
 /// many there were.
-int64_t lowerLoRA(mlir::RewriterBase &rewriter, LinearOp linear,
+int64_t lowerLora(mlir::RewriterBase &rewriter, LinearOp linear,
                   mlir::SymbolTableCollection &symbols);
 
 /// Sets the arithmetic mode of `linear` if it has none: `exact`, or the fastest

@@ -78,17 +78,21 @@ def RondoRT_PackOp : RondoRT_Op<"pack", [
     RecursiveMemoryEffects, SingleBlockImplicitTerminator<"YieldOp">]> {
   let summary = "bring a row into the form a contraction reads";
   let description = [{
-    The region maps a chunk index to 32 lanes; padding lanes become 0. `scratch`
-    (bytes in the thread's scratch, for few rows) and `shared` (bytes in the
-    arena, for many rows) are set at phase `buffers`.
+    The region maps a chunk index to 32 lanes; padding lanes become 0. It may be
+    the product of rows that an earlier pack of the stage made: then every thread
+    computes it for the rows that it packs. `scratch` (bytes in the thread's
+    scratch, for few rows), `shared` (bytes in the arena, for many rows) and
+    `outputs` (bytes in the thread's scratch, for products of a block of rows) are
+    set at phase `buffers`.
   }];
   let arguments = (ins RondoRT_LayoutAttr:$layout, RondoRT_RowFormatAttr:$format,
-                       OptionalAttr<I64Attr>:$scratch, OptionalAttr<I64Attr>:$shared);
+                       OptionalAttr<I64Attr>:$scratch, OptionalAttr<I64Attr>:$shared,
+                       OptionalAttr<I64Attr>:$outputs);
   let results = (outs RondoRT_RowsType:$result);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
     `layout` $layout `format` `(` custom<Keyword>($format) `)` (`scratch` `(` $scratch^ `)`)?
-    (`shared` `(` $shared^ `)`)? attr-dict-with-keyword $body
+    (`shared` `(` $shared^ `)`)? (`outputs` `(` $outputs^ `)`)? attr-dict-with-keyword $body
   }];
 }
 

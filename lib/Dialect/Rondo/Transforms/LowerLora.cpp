@@ -1,4 +1,4 @@
-//===- LowerLoRA.cpp - low-rank deltas as linears -------------------------===//
+//===- LowerLora.cpp - low-rank deltas as linears -------------------------===//
 //
 // Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -48,7 +48,7 @@ static Value createDelta(OpBuilder &builder, Location loc, Value rows,
                          /*weight=*/FlatSymbolRefAttr(), delta.getScale());
 }
 
-int64_t rondo::lowerLoRA(RewriterBase &rewriter, LinearOp linear,
+int64_t rondo::lowerLora(RewriterBase &rewriter, LinearOp linear,
                          SymbolTableCollection &symbols) {
   ArrayAttr deltas = linear.getLoraAttr();
   if (!deltas)
@@ -73,12 +73,12 @@ int64_t rondo::lowerLoRA(RewriterBase &rewriter, LinearOp linear,
 }
 
 namespace {
-struct LowerLoRAPass : rondo::impl::LowerLoRAPassBase<LowerLoRAPass> {
+struct LowerLoraPass : rondo::impl::LowerLoraPassBase<LowerLoraPass> {
   void runOnOperation() override {
     SymbolTableCollection symbols;
     IRRewriter rewriter(&getContext());
     getOperation().walk([&](LinearOp linear) {
-      numLowered += lowerLoRA(rewriter, linear, symbols);
+      numLowered += lowerLora(rewriter, linear, symbols);
     });
   }
 };
