@@ -192,6 +192,12 @@ static int64_t countWeights(rt::PackedOp packed) {
   return outputs * packed.getK();
 }
 
+static void addVector(rt::VectorOp vector, StagePlan &stage) {
+  stage.bytes += getEntryBytes(vector);
+  if (vector.getDepths() > 1)
+    stage.sideBytes += getEntryBytes(vector);
+}
+
 StagePlan PlanBuilder::describe(rt::BodyOp body, rt::StageOp stage) {
   StagePlan result;
   result.name = (body.getSymName() + "." + stage.getName()).str();
@@ -203,6 +209,8 @@ StagePlan PlanBuilder::describe(rt::BodyOp body, rt::StageOp stage) {
       if (!packed || !seen.insert(packed).second)
         return;
       result.bytes += packed.getEntryBytes();
+      if (packed.getDepths() > 1)
+        result.sideBytes += packed.getEntryBytes();
       result.flops += 2 * countWeights(packed);
       if (auto pack = contract.getRows().getDefiningOp<rt::PackOp>())
         bytesByFormat[pack.getFormat()] +=
@@ -210,7 +218,7 @@ StagePlan PlanBuilder::describe(rt::BodyOp body, rt::StageOp stage) {
     } else if (auto load = dyn_cast<rt::LoadVectorOp>(op)) {
       auto vector = symbols.lookup<rt::VectorOp>(load.getVector());
       if (vector && seen.insert(vector).second)
-        result.bytes += getEntryBytes(vector);
+        addVector(vector, result);
     } else if (auto embed = dyn_cast<rt::EmbedOp>(op)) {
       // One lane of a panel for each row.
       if (auto packed = symbols.lookup<rt::PackedOp>(embed.getTable()))

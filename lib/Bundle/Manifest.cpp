@@ -181,6 +181,7 @@ static void writeStages(OStream &json, const Plan &plan) {
       json.attribute("name", clean(stage.name));
       json.attribute("executions", stage.executions);
       json.attribute("bytes", stage.bytes);
+      json.attribute("side_bytes", stage.sideBytes);
       json.attribute("flops", stage.flops);
     });
 }

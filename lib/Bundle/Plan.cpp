@@ -47,6 +47,7 @@ static void visit(StagePlan &stage, Visitor &visitor) {
   visitor("name", stage.name);
   visitor("executions", stage.executions);
   visitor("bytes", stage.bytes);
+  visitor("side_bytes", stage.sideBytes);
   visitor("flops", stage.flops);
 }
 

@@ -206,6 +206,7 @@ static Error readStages(const Json &json, Manifest &manifest) {
     stage.name = reader.text("name");
     stage.executions = reader.integer("executions", 0, kMaxCount);
     stage.bytes = reader.integer("bytes", 0, kMaxBytes);
+    stage.sideBytes = reader.integer("side_bytes", 0, stage.bytes);
     stage.flops = reader.integer("flops", 0, kMaxBytes);
     manifest.stages.push_back(std::move(stage));
   });

@@ -29,6 +29,7 @@ struct Stage {
   std::string name; // "<body>.<work>" or "<work>"
   uint64_t executions = 0;
   uint64_t bytes = 0; // weight bytes of one execution
+  uint64_t sideBytes = 0; // of them, those that vary by depth
   uint64_t flops = 0; // of one execution and row
 };
 

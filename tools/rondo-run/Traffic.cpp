@@ -20,7 +20,7 @@ Traffic &Traffic::operator+=(const Traffic &other) {
 
 namespace {
 /// Kinds of units, in the upper bits of a key.
-enum class UnitKind : uint64_t { Weights, Kv, Stage };
+enum class UnitKind : uint64_t { Weights, Side, Kv, Stage };
 } // namespace
 
 static uint64_t makeKey(UnitKind kind, uint64_t a, uint64_t b = 0) {
@@ -47,7 +47,8 @@ TrafficModel::TrafficModel(const Json &manifest,
 void TrafficModel::addExecutions(const Json &manifest,
                                  const rondo_rt_model_info &info) {
   const Json &bodies = manifest["schedule"]["bodies"];
-  std::vector<double> bodyBytes(bodies.size()), executed(bodies.size());
+  std::vector<double> bodyBytes(bodies.size()), sideBytes(bodies.size()),
+      executed(bodies.size());
   for (uint32_t i = 0; i < info.execution_count; ++i)
     ++executed[info.executions[i].body];
   for (const Json &stage : manifest["stages"]) {
@@ -56,8 +57,10 @@ void TrafficModel::addExecutions(const Json &manifest,
       continue;
     double executions = stage["executions"].get<double>();
     // A stage that some executions skip is spread over all of them.
-    bodyBytes[body] +=
-        executions * stage["bytes"].get<double>() / executed[body];
+    double share = executions / executed[body];
+    double side = stage["side_bytes"].get<double>();
+    sideBytes[body] += share * side;
+    bodyBytes[body] += share * (stage["bytes"].get<double>() - side);
     rowFlops_ += executions * stage["flops"].get<double>();
   }
   const Json &kv = manifest["kv"];
@@ -69,6 +72,10 @@ void TrafficModel::addExecutions(const Json &manifest,
     units_.push_back(
         {makeKey(UnitKind::Weights, execution.body, execution.layer),
          bodyBytes[execution.body], 0});
+    uint64_t entry = static_cast<uint64_t>(execution.layer) << 16;
+    units_.push_back({makeKey(UnitKind::Side, execution.body,
+                              entry | execution.side),
+                      sideBytes[execution.body], 0});
     units_.push_back({makeKey(UnitKind::Kv, execution.slot), 0, positionBytes});
   }
 }

@@ -46,6 +46,7 @@ struct StagePlan {
   std::string name; // "<body>.<stage>"
   int64_t executions = 0;
   int64_t bytes = 0; // weight bytes that one execution reads
+  int64_t sideBytes = 0; // of them, bytes of entries that vary by depth
   int64_t flops = 0; // of one execution and row
 };
 

@@ -26,7 +26,7 @@ PLAN = """rondo.plan = {
   bodies = ["layer"], blocks = [{name = "layer", layers = 2 : i64, visits = 1 : i64}],
   unique_layers = 2 : i64, executed_layers = 2 : i64, depth = 1 : i64,
   states = [{offset = 0 : i64, row_bytes = 80 : i64}],
-  stages = [{name = "layer.\\22norm\\22", executions = 2 : i64, bytes = 64 : i64, flops = 128 : i64}],
+  stages = [{name = "layer.\\22norm\\22", executions = 2 : i64, bytes = 64 : i64, side_bytes = 16 : i64, flops = 128 : i64}],
   trace = [{name = "layer", index = 0 : i64, width = 64 : i64}]}"""
 ATTRIBUTES = f"""rondo.phase = "target", rondo.architecture = "llama", rondo.name = "näme \\22quoted\\22",
 rondo.kv_policy = "per-depth", rondo.stop_tokens = [2, 5],
