@@ -7,6 +7,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gguf
 
@@ -29,10 +30,17 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Model:
-    """One GGUF file and what follows from it."""
+    """One GGUF file and what follows from it.
+
+    Rondo may run another form of the model: a folder with fewer weights that
+    are visited more often.
+    """
 
     type: str
+    label: str
     path: Path
+    rondo_source: Path | None
+    rondo_options: tuple[str, ...]
     head_type: str
     matrix_bytes: int  # read by every token: layers and head
     body_weights: int  # in the layers
@@ -65,7 +73,7 @@ class Model:
 class Config:
     name: str
     lengths: Lengths
-    models: tuple[tuple[str, str], ...]  # (type, file)
+    models: tuple[dict[str, Any], ...]  # keys of load_model
     rondo_repeat: int
     rondo: dict[str, str]
     llama: dict[str, str]
@@ -77,7 +85,7 @@ def load_config(path: Path) -> Config:
     return Config(
         name=data["name"],
         lengths=Lengths(**{name: data[name] for name in names}),
-        models=tuple((entry["type"], entry["file"]) for entry in data["model"]),
+        models=tuple(data["model"]),
         rondo_repeat=data["rondo_repeat"],
         rondo=data["rondo"],
         llama=data["llama"],
@@ -89,8 +97,13 @@ def _number(reader: gguf.GGUFReader, key: str) -> int:
     return int(reader.fields[f"{architecture}.{key}"].contents())
 
 
-def load_model(type_name: str, path: Path) -> Model:
-    """Reads sizes and shape from the file's header."""
+def load_model(entry: dict[str, Any], folder: Path) -> Model:
+    """Reads sizes and shape from the file's header.
+
+    Keys of an entry: type, file; label (default the type); rondo, the folder
+    that Rondo compiles instead, and rondo_options for it.
+    """
+    path = folder / entry["file"]
     reader = gguf.GGUFReader(path)
     matrices = {t.name: t for t in reader.tensors if len(t.shape) > 1}
     embedding = matrices["token_embd.weight"]
@@ -98,8 +111,11 @@ def load_model(type_name: str, path: Path) -> Model:
     body = [t for t in matrices.values() if t.name.startswith("blk.")]
     heads = _number(reader, "attention.head_count")
     return Model(
-        type=type_name,
+        type=entry["type"],
+        label=entry.get("label", entry["type"]),
         path=path,
+        rondo_source=folder / entry["rondo"] if "rondo" in entry else None,
+        rondo_options=tuple(entry.get("rondo_options", ())),
         head_type=head.tensor_type.name.lower(),
         matrix_bytes=sum(int(t.n_bytes) for t in [*body, head]),
         body_weights=sum(int(t.n_elements) for t in body),

@@ -19,6 +19,8 @@ from typing import Any
 
 from .config import Config, Lengths, Model
 
+PHASES = ("prefill", "decode")
+
 
 @dataclass(frozen=True)
 class Rates:
@@ -147,12 +149,21 @@ class YardstickEngine(Engine):
 
 
 class RondoSession(Session):
-    def __init__(self, program: Path, bundle: Path, config: Config, threads: int):
+    def __init__(
+        self,
+        program: Path,
+        bundle: Path,
+        config: Config,
+        threads: int,
+        has_own_weights: bool,
+    ):
         self.program = program
         self.bundle = bundle
         self.config = config
         self.threads = threads
+        self.has_own_weights = has_own_weights
         self.probed = 0.0  # best bandwidth of its own probe, GB/s
+        self.answers: list[dict[str, Any]] = []
 
     def round(self, lengths: Lengths) -> Rates:
         bench = (
@@ -166,6 +177,7 @@ class RondoSession(Session):
             f"--threads={self.threads}",
         ]
         answer = json.loads(run_text(command))
+        self.answers.append(answer)
         probed = answer["ceilings"]["memory_bytes_per_second"] * 1e-9
         self.probed = max(self.probed, probed)
         return Rates(
@@ -175,12 +187,21 @@ class RondoSession(Session):
 
     def info(self) -> dict[str, Any]:
         version = run_text([str(self.program), "--version"]).splitlines()[0]
-        return {
+        info = {
             "version": version,
             "kv": self.config.rondo["kv"],
             "threads": self.threads,
             "probed_gb_per_s": self.probed,
         }
+        if self.has_own_weights:
+            # What it reads from memory and from the cache, and the bound that
+            # follows from the bandwidths it measured: the file says neither.
+            info["own"] = {phase: self._best(phase) for phase in PHASES}
+        return info
+
+    def _best(self, phase: str) -> dict[str, Any]:
+        bound = max(a[phase]["bound_tokens_per_second"] for a in self.answers)
+        return {"bound": bound, **self.answers[0][phase]["bytes_per_token"]}
 
 
 class RondoEngine(Engine):
@@ -196,22 +217,29 @@ class RondoEngine(Engine):
 
     def open(self, model: Model, threads: int) -> Session:
         """Compiles the model first, unless a newer bundle is there."""
-        bundle = self.bundles / (model.path.stem + ".rondo")
+        source = model.rondo_source or model.path
+        bundle = self.bundles / (source.stem + ".rondo")
         compiler = self.binaries / "rondoc"
-        newest = max(f.stat().st_mtime for f in (compiler, model.path))
+        newest = max(f.stat().st_mtime for f in (compiler, source))
         if not bundle.exists() or bundle.stat().st_mtime < newest:
             self.bundles.mkdir(parents=True, exist_ok=True)
             self._compile(compiler, model, bundle)
         return RondoSession(
-            self.binaries / "rondo-run", bundle, self.config, threads
+            self.binaries / "rondo-run",
+            bundle,
+            self.config,
+            threads,
+            has_own_weights=model.rondo_source is not None,
         )
 
     def _compile(self, compiler: Path, model: Model, bundle: Path) -> None:
         options = [
             f"--kv={self.config.rondo['kv']}",
             f"--context={self.config.lengths.context}",
+            *model.rondo_options,
         ]
-        run_text([str(compiler), str(model.path), "-o", str(bundle), *options])
+        source = model.rondo_source or model.path
+        run_text([str(compiler), str(source), "-o", str(bundle), *options])
 
 
 def run_text(command: list[str]) -> str:

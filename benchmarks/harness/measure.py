@@ -10,12 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .config import Config, Lengths, Model
-from .engines import Engine, Rates, Session
+from .engines import PHASES, Engine, Rates, Session
 from .machine import load_average
 from .native import Ceilings
 from .statistics import paired, summary
-
-PHASES = ("prefill", "decode")
 
 
 @dataclass
@@ -66,7 +64,7 @@ def run_model(
     for session in sessions.values():
         session.round(config.lengths)  # warm-up: page faults and caches
     for index in range(pairs):
-        progress(f"{model.type}: round {index + 1} of {pairs}")
+        progress(f"{model.label}: round {index + 1} of {pairs}")
         _run_round(run, sessions, ceilings, config.lengths, index)
     progress("")
     for name, session in sessions.items():
@@ -97,6 +95,8 @@ def decode_bytes(model: Model, lengths: Lengths, kv: str) -> float:
 def note_ceilings(run: ModelRun, config: Config, ceilings: Ceilings) -> None:
     """An engine that beats the probes has shown a higher ceiling."""
     for name, series in run.series.items():
+        if "own" in series.info:
+            continue
         kv = series.info["kv"]
         size = decode_bytes(run.model, config.lengths, kv)
         rate = summary(series.of("decode"))["median"]
@@ -147,12 +147,15 @@ def evaluate(run: ModelRun, config: Config, ceilings: Ceilings) -> dict[str, Any
         kv = series.info["kv"]
         limits = bounds(run.model, config.lengths, kv, ceilings)
         size = decode_bytes(run.model, config.lengths, kv)
+        if own := series.info.get("own"):
+            limits = {phase: own[phase]["bound"] for phase in PHASES}
+            size = own["decode"]["memory"] + own["decode"]["cache"]
         engines[name] = {"info": series.info} | {
             phase: _phase(run, series, phase, limits[phase], size)
             for phase in PHASES
         }
     return {
-        "type": run.model.type,
+        "type": run.model.label,
         "file": run.model.path.name,
         "head": run.model.head_type,
         "engines": engines,
