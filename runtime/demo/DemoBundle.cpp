@@ -50,7 +50,6 @@ static std::string bytesOf(const void *data, size_t bytes) {
 static std::string makeSchedule(bool tracePoints) {
   rondo_rt_execution executions[kVisits] = {};
   for (uint16_t visit = 0; visit < kVisits; ++visit) {
-    executions[visit].layer = visit;
     executions[visit].side = visit;
     executions[visit].slot = visit;
     executions[visit].trace = tracePoints ? visit : RONDO_RT_NONE;

@@ -10,7 +10,7 @@
    for each execution: write K[d] = state[d], V[d] = state[d + 4] into its slot,
    then state[d] = (state[d] + sum over visible positions of (d even ? K : V)[d
    mod 4]
-                 + step[layer][d]) mod 31
+                 + step[side][d]) mod 31
    logits[v] = (sum over d of state[d] * ((v * (d + 3)) mod 13)) mod 64 +
    head[v]     */
 #include "rondo_rt/abi.h"
@@ -69,7 +69,7 @@ static void attend(rondo_rt_context *context, uint32_t row,
                    const rondo_rt_execution *execution) {
   const rondo_rt_row *r = &context->rows[row];
   const float *step =
-      (const float *)context->weights + execution->layer * kHidden;
+      (const float *)context->weights + execution->side * kHidden;
   float *state = stateOf(context, row);
   for (uint32_t d = 0; d < kHidden; ++d) {
     float sum = state[d] + step[d];
@@ -113,7 +113,7 @@ __attribute__((aligned(16))) void rondo_prelude(rondo_rt_context *context,
 
 __attribute__((aligned(16))) void rondo_depth_step(rondo_rt_context *context,
                                                    uint32_t thread) {
-  runBody(context, thread, context->visit_first);
+  runBody(context, thread, 0); /* every row names its visit itself */
 }
 
 __attribute__((aligned(16))) void rondo_coda(rondo_rt_context *context,

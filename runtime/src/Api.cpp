@@ -143,6 +143,38 @@ rondo_rt_status *rondo_rt_session_step(rondo_rt_session *session,
   });
 }
 
+rondo_rt_status *rondo_rt_session_prelude(rondo_rt_session *session,
+                                          const rondo_rt_row *rows,
+                                          uint32_t row_count) {
+  return guarded([&]() -> Error {
+    return rows ? session->session->prelude(rows, row_count) : nullArgument();
+  });
+}
+
+rondo_rt_status *rondo_rt_session_depth_step(rondo_rt_session *session,
+                                             const rondo_rt_row *rows,
+                                             uint32_t row_count) {
+  return guarded([&]() -> Error {
+    return rows ? session->session->depthStep(rows, row_count) : nullArgument();
+  });
+}
+
+rondo_rt_status *rondo_rt_session_coda(rondo_rt_session *session,
+                                       const rondo_rt_row *rows,
+                                       uint32_t row_count,
+                                       const uint32_t *output_rows,
+                                       uint32_t output_count) {
+  return guarded([&]() -> Error {
+    if (!rows || (output_count && !output_rows))
+      return nullArgument();
+    return session->session->coda(rows, row_count, output_rows, output_count);
+  });
+}
+
+uint32_t rondo_rt_session_rows_in_flight(const rondo_rt_session *session) {
+  return session->session->rowsInFlight();
+}
+
 const float *rondo_rt_session_logits(const rondo_rt_session *session) {
   return session->session->logits();
 }

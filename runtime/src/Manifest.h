@@ -28,9 +28,9 @@ struct TensorEntry {
 struct Stage {
   std::string name; // "<body>.<work>" or "<work>"
   uint64_t executions = 0;
-  uint64_t bytes = 0; // weight bytes of one execution
+  uint64_t bytes = 0;     // weight bytes of one execution
   uint64_t sideBytes = 0; // of them, those that vary by depth
-  uint64_t flops = 0; // of one execution and row
+  uint64_t flops = 0;     // of one execution and row
 };
 
 /// A place whose rows a tracing session keeps.
@@ -93,6 +93,9 @@ struct Manifest {
   const TensorEntry *findTensor(std::string_view name) const;
   /// Floats of the widest trace point, 0 without any.
   uint32_t widestTracePoint() const;
+  /// Rows that a session keeps between their steps: two steps full, and one
+  /// more for each sequence, so that a new token always has a place.
+  uint32_t rowsInFlight() const { return 2 * rows + sequences; }
   /// Bytes of all states of one row.
   uint64_t stateBytes() const;
   /// Pages of one sequence of full length.

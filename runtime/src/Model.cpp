@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <map>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -273,10 +274,25 @@ Error Model::placeWeights(uint64_t seed) {
   return nullptr;
 }
 
+/// Classes are numbered in the order of their first visits.
+void Model::classifyVisits() {
+  std::map<std::vector<std::pair<uint16_t, uint16_t>>, uint32_t> classes;
+  for (size_t visit = 0; visit + 1 < manifest_.visitBegin.size(); ++visit) {
+    std::vector<std::pair<uint16_t, uint16_t>> work;
+    for (uint32_t i = manifest_.visitBegin[visit];
+         i < manifest_.visitBegin[visit + 1]; ++i)
+      work.emplace_back(executions_[i].body, executions_[i].layer);
+    uint32_t next = classes.size();
+    visitClasses_.push_back(
+        classes.try_emplace(std::move(work), next).first->second);
+  }
+}
+
 void Model::fillInfo() {
   uint64_t bytes = 0;
   executions_ = reinterpret_cast<const rondo_rt_execution *>(
       tensor(kScheduleTensor, bytes));
+  classifyVisits();
   info_.vocabulary = manifest_.vocabulary;
   info_.context = manifest_.context;
   info_.sequences = manifest_.sequences;
@@ -290,6 +306,9 @@ void Model::fillInfo() {
   info_.stop_token_count = manifest_.stopTokens.size();
   info_.execution_count = manifest_.executions;
   info_.executions = executions_;
+  info_.visit_count = visitClasses_.size();
+  info_.visit_classes = visitClasses_.data();
+  info_.rows_in_flight = manifest_.rowsInFlight();
 }
 
 rondo_rt_entry_fn Model::entry(rondo_rt_entry which) const {

@@ -55,6 +55,10 @@ public:
   const std::string &manifestText() const { return header_.manifestText; }
   const char *weights() const { return weights_; }
   const rondo_rt_execution *executions() const { return executions_; }
+  uint32_t visitCount() const { return visitClasses_.size(); }
+  /// Number of the class of a visit: visits of one class execute the same
+  /// bodies with the same layers, so their rows can share a step.
+  uint32_t visitClass(uint32_t visit) const { return visitClasses_[visit]; }
   const rondo_rt_model_info &info() const { return info_; }
 
 private:
@@ -65,6 +69,7 @@ private:
   Error checkCode(const char *code, uint64_t bytes) const;
   Error mapCode(int file);
   Error placeWeights(uint64_t seed);
+  void classifyVisits();
   void fillInfo();
 
   Mapping file_;
@@ -74,6 +79,7 @@ private:
   Manifest manifest_;
   const char *weights_ = nullptr;
   const rondo_rt_execution *executions_ = nullptr;
+  std::vector<uint32_t> visitClasses_; // [visits]
   rondo_rt_model_info info_ = {};
 };
 

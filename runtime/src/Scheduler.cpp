@@ -23,6 +23,8 @@ Scheduler::Scheduler(Session &session,
   if (options_.chunk == 0 || options_.chunk > manifest.rows)
     options_.chunk = manifest.rows;
   bySequence_.assign(manifest.sequences, RONDO_RT_NONE);
+  waiting_.reserve(manifest.rowsInFlight());
+  loads_.resize(session.model().visitCount()); // as many classes at most
   rows_.reserve(manifest.rows);
   rowRequests_.reserve(manifest.rows);
   outputRows_.reserve(manifest.rows);
@@ -32,6 +34,14 @@ Error Scheduler::create(Session &session,
                         const rondo_rt_scheduler_options &options,
                         std::unique_ptr<Scheduler> &scheduler) {
   const Manifest &manifest = session.model().manifest();
+  if (options.flags & ~RONDO_RT_SCHEDULER_DEPTHWISE)
+    return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT, "unknown flags %x",
+                     options.flags);
+  bool depthwise = options.flags & RONDO_RT_SCHEDULER_DEPTHWISE;
+  if (!manifest.kv.chunkInvariant && depthwise)
+    return makeError(RONDO_RT_STATUS_UNSUPPORTED,
+                     "the model's KV policy depends on how a prompt is cut, so "
+                     "its rows cannot be at different depths; run whole steps");
   if (!manifest.kv.chunkInvariant && options.chunk &&
       options.chunk != manifest.rows)
     return makeError(RONDO_RT_STATUS_UNSUPPORTED,
@@ -110,6 +120,7 @@ const rondo_rt_status *Scheduler::status(uint32_t request) const {
 
 void Scheduler::finish(Request &request, Error status) {
   if (request.state == State::Active) {
+    dropWaiting(bySequence_[request.sequence]);
     bySequence_[request.sequence] = RONDO_RT_NONE;
     session_.freeSequence(request.sequence);
   }
@@ -174,18 +185,23 @@ bool Scheduler::wantsLogits(const Request &request, uint32_t position) const {
   return position + 1 == request.tokens.size() && request.newTokens > 0;
 }
 
+rondo_rt_row Scheduler::makeRow(const Request &request, uint32_t position) {
+  rondo_rt_row row = {};
+  row.position = position;
+  row.token = request.tokens[position];
+  row.sequence = request.sequence;
+  row.visible = position + 1;
+  row.kind = RONDO_RT_ROW_FULL;
+  return row;
+}
+
 void Scheduler::appendRows(uint32_t number) {
   Request &request = requests_[number];
   for (uint32_t i = 0; i < request.granted; ++i) {
-    rondo_rt_row row = {};
-    row.position = request.computed + i;
-    row.token = request.tokens[row.position];
-    row.sequence = request.sequence;
-    row.visible = row.position + 1;
-    row.kind = RONDO_RT_ROW_FULL;
-    if (wantsLogits(request, row.position))
+    uint32_t position = request.computed + i;
+    if (wantsLogits(request, position))
       outputRows_.push_back(rows_.size());
-    rows_.push_back(row);
+    rows_.push_back(makeRow(request, position));
     rowRequests_.push_back(number);
   }
 }
@@ -207,11 +223,9 @@ Error Scheduler::step(uint32_t &unfinished) {
   if (cancelled_.load(std::memory_order_relaxed))
     return makeError(RONDO_RT_STATUS_CANCELLED, "cancelled between two steps");
   admit();
-  grantRows();
-  buildRows();
-  if (!rows_.empty())
-    if (Error error = runStep())
-      return error;
+  bool depthwise = options_.flags & RONDO_RT_SCHEDULER_DEPTHWISE;
+  if (Error error = depthwise ? stepDepthwise() : runStep())
+    return error;
   unfinished = 0;
   for (const Request &request : requests_)
     unfinished += request.state != State::Done;
@@ -219,23 +233,18 @@ Error Scheduler::step(uint32_t &unfinished) {
 }
 
 Error Scheduler::runStep() {
+  grantRows();
+  buildRows();
+  if (rows_.empty())
+    return nullptr;
   auto begin = std::chrono::steady_clock::now();
   if (Error error = session_.step(rows_.data(), rows_.size(),
                                   outputRows_.data(), outputRows_.size()))
     return error;
   std::chrono::duration<double> elapsed =
       std::chrono::steady_clock::now() - begin;
-  recordTime(elapsed.count());
-  if (options_.observer) {
-    rondo_rt_step_view view = {};
-    view.rows = rows_.data();
-    view.requests = rowRequests_.data();
-    view.row_count = rows_.size();
-    view.output_rows = outputRows_.data();
-    view.output_count = outputRows_.size();
-    view.logits = session_.logits();
-    options_.observer(options_.observer_user, &view);
-  }
+  recordTime(elapsed.count(), countPromptRows() > 0);
+  observeStep();
   for (uint32_t number : bySequence_)
     if (number != RONDO_RT_NONE) {
       requests_[number].computed += requests_[number].granted;
@@ -245,14 +254,35 @@ Error Scheduler::runStep() {
   return nullptr;
 }
 
-void Scheduler::recordTime(double seconds) {
-  uint64_t prompt = 0;
+void Scheduler::observeStep() {
+  if (!options_.observer)
+    return;
+  rondo_rt_step_view view = {};
+  view.rows = rows_.data();
+  view.requests = rowRequests_.data();
+  view.row_count = rows_.size();
+  view.output_rows = outputRows_.data();
+  view.output_count = outputRows_.size();
+  view.logits = session_.logits();
+  options_.observer(options_.observer_user, &view);
+}
+
+/// Rows of `rows_` that compute tokens of a prompt.
+uint32_t Scheduler::countPromptRows() const {
+  uint32_t prompt = 0;
   for (size_t i = 0; i < rows_.size(); ++i)
     prompt += rows_[i].position < requests_[rowRequests_[i]].promptLength;
+  return prompt;
+}
+
+/// Counts the tokens of `rows_`, which are computed now, and the time of a step
+/// that ran tokens of a prompt or did not.
+void Scheduler::recordTime(double seconds, bool hasPrompt) {
+  uint64_t prompt = countPromptRows();
   ++timing_.steps;
   timing_.prefill_tokens += prompt;
   timing_.decode_tokens += rows_.size() - prompt;
-  (prompt ? timing_.prefill_seconds : timing_.decode_seconds) += seconds;
+  (hasPrompt ? timing_.prefill_seconds : timing_.decode_seconds) += seconds;
 }
 
 void Scheduler::sampleOutputs() {
@@ -287,6 +317,6 @@ void Scheduler::sampleNext(uint32_t number, const float *logits) {
   if (request.flags & RONDO_RT_REQUEST_RECOMPUTE) {
     if (Error failed = session_.truncate(request.sequence, 0))
       return finish(request, std::move(failed));
-    request.computed = 0;
+    request.computed = request.entered = 0;
   }
 }

@@ -5,11 +5,13 @@
 // Each request has tokens that are known and a count of those computed; a step
 // computes some of the difference of every request, so prompts of any length
 // and decoding requests share steps. Rows go to decoding requests first: they
-// are few, and somebody waits for them.
+// are few, and somebody waits for them. Scheduler.cpp runs whole steps,
+// DepthwiseScheduler.cpp rows at mixed depths.
 //===----------------------------------------------------------------------===//
 #ifndef RONDO_RT_SCHEDULER_H
 #define RONDO_RT_SCHEDULER_H
 
+#include "FillPolicy.h"
 #include "Sampler.h"
 #include "Session.h"
 
@@ -43,6 +45,7 @@ private:
     uint32_t promptLength = 0;
     uint32_t newTokens = 0; // most to generate
     uint32_t computed = 0;  // of `tokens`
+    uint32_t entered = 0;   // of `tokens`, computed or in flight (depth-wise)
     uint32_t sequence = RONDO_RT_NONE;
     uint32_t flags = 0;
     rondo_rt_sampling sampling = {};
@@ -61,12 +64,26 @@ private:
   uint32_t grant(Request &request, uint32_t left);
   void buildRows();
   void appendRows(uint32_t number);
+  static rondo_rt_row makeRow(const Request &request, uint32_t position);
   bool wantsLogits(const Request &request, uint32_t position) const;
   Error runStep();
+  void observeStep();
   void sampleOutputs();
   void sampleNext(uint32_t number, const float *logits);
   void finish(Request &request, Error status);
-  void recordTime(double seconds);
+  void recordTime(double seconds, bool hasPrompt);
+  uint32_t countPromptRows() const;
+
+  // In DepthwiseScheduler.cpp.
+  Error stepDepthwise();
+  uint32_t sharedPlaces() const;
+  uint32_t countFlying() const;
+  uint32_t countEntering(const Request &request, uint32_t left) const;
+  Error enterRows();
+  void enterRequest(uint32_t number, uint32_t left);
+  void dropWaiting(uint32_t number);
+  Error runVisit();
+  Error leaveRows();
 
   Session &session_;
   rondo_rt_scheduler_options options_;
@@ -74,6 +91,10 @@ private:
   std::vector<uint32_t> bySequence_; // active request of each sequence, or none
   uint32_t turn_ = 0; // sequence that is served first, when rows are scarce
   Sampler sampler_;
+  std::vector<WaitingRow> waiting_; // entered and not yet read out
+  std::vector<ClassLoad> loads_;    // [classes of visits]
+  uint64_t arrivals_ = 0;
+  bool stepHasPrompt_ = false;
   std::vector<rondo_rt_row> rows_;
   std::vector<uint32_t> rowRequests_;
   std::vector<uint32_t> outputRows_;

@@ -57,9 +57,11 @@ Error Session::checkMemory(uint32_t threads, uint64_t &kvLimit) const {
   const Manifest &manifest = model_.manifest();
   uint64_t limit = memoryLimit();
   // In floating point, since the sum of sizes may exceed 64 bits.
-  double fixed = static_cast<double>(manifest.weightBytes) +
-                 static_cast<double>(manifest.arenaBytes) +
-                 static_cast<double>(manifest.scratchBytes) * threads;
+  double fixed =
+      static_cast<double>(manifest.weightBytes) +
+      static_cast<double>(manifest.arenaBytes) +
+      static_cast<double>(manifest.stateBytes()) * manifest.rowsInFlight() +
+      static_cast<double>(manifest.scratchBytes) * threads;
   double sequence = static_cast<double>(manifest.pagesPerSequence()) *
                     static_cast<double>(manifest.kv.pageBytes);
   if (fixed + sequence > static_cast<double>(limit))
@@ -110,6 +112,12 @@ Error Session::allocate(const rondo_rt_session_options &options,
       return error;
     context_.trace_stride = stride;
   }
+  if (Error error = flight_.create(manifest))
+    return error;
+  order_.reserve(manifest.rows);
+  descriptors_.reserve(manifest.rows);
+  moving_.reserve(manifest.rows);
+  tracedAt_.resize(manifest.rows);
   sequences_.resize(manifest.sequences);
   model_.populateWeights();
   return nullptr;
@@ -169,6 +177,7 @@ Error Session::checkOpen(uint32_t sequence) const {
 void Session::freeSequence(uint32_t sequence) {
   if (sequence >= sequences_.size() || !sequences_[sequence].open)
     return;
+  flight_.truncate(sequence, 0);
   kv_.truncate(sequence, 0);
   sequences_[sequence] = {};
 }
@@ -194,6 +203,7 @@ Error Session::truncate(uint32_t sequence, uint32_t length) {
                      "sequence %u has %u positions, cannot be cut to %u",
                      sequence, sequences_[sequence].length, length);
   sequences_[sequence].length = length;
+  flight_.truncate(sequence, length);
   kv_.truncate(sequence, length);
   return nullptr;
 }
@@ -228,6 +238,11 @@ Error Session::checkRow(const rondo_rt_row &row, const rondo_rt_row *previous,
     return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
                      "row %u of sequence %u has position %u, expected %u",
                      index, row.sequence, row.position, expected);
+  if (!continues && flight_.hasSequence(row.sequence))
+    return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
+                     "row %u continues sequence %u, of which rows are in "
+                     "flight; take them to the coda first",
+                     index, row.sequence);
   if (row.kind != RONDO_RT_ROW_FULL || row.visit != 0 ||
       (row.flags & ~RONDO_RT_ROW_SPECULATIVE) || row.reserved[0] ||
       row.reserved[1] || row.reserved[2])
@@ -239,15 +254,31 @@ Error Session::checkRow(const rondo_rt_row &row, const rondo_rt_row *previous,
   return nullptr;
 }
 
+Error Session::checkRowCount(uint32_t rowCount) const {
+  uint32_t most = model_.manifest().rows;
+  if (rowCount > 0 && rowCount <= most)
+    return nullptr;
+  return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
+                   "step has %u rows, must have 1 to %u; split it or compile "
+                   "with --rows=%u",
+                   rowCount, most, rowCount);
+}
+
+Error Session::checkOutputs(const uint32_t *outputRows, uint32_t outputCount,
+                            uint32_t rowCount) const {
+  for (uint32_t i = 0; i < outputCount; ++i)
+    if (outputRows[i] >= rowCount || (i && outputRows[i] <= outputRows[i - 1]))
+      return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
+                       "output row %u is %u; they must ascend and be below %u",
+                       i, outputRows[i], rowCount);
+  return nullptr;
+}
+
 Error Session::checkStep(const rondo_rt_row *rows, uint32_t rowCount,
                          const uint32_t *outputRows,
                          uint32_t outputCount) const {
-  uint32_t most = model_.manifest().rows;
-  if (rowCount == 0 || rowCount > most)
-    return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
-                     "step has %u rows, must have 1 to %u; split it or compile "
-                     "with --rows=%u",
-                     rowCount, most, rowCount);
+  if (Error error = checkRowCount(rowCount))
+    return error;
   for (uint32_t i = 0; i < rowCount; ++i)
     if (Error error = checkRow(rows[i], i ? &rows[i - 1] : nullptr, i))
       return error;
@@ -261,12 +292,7 @@ Error Session::checkStep(const rondo_rt_row *rows, uint32_t rowCount,
                        "row %u may see %u positions, sequence %u has %u", i,
                        rows[i].visible, rows[i].sequence, end);
   }
-  for (uint32_t i = 0; i < outputCount; ++i)
-    if (outputRows[i] >= rowCount || (i && outputRows[i] <= outputRows[i - 1]))
-      return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
-                       "output row %u is %u; they must ascend and be below %u",
-                       i, outputRows[i], rowCount);
-  return nullptr;
+  return checkOutputs(outputRows, outputCount, rowCount);
 }
 
 namespace {
@@ -289,6 +315,8 @@ Error Session::step(const rondo_rt_row *rows, uint32_t rowCount,
   context_.row_count = rowCount;
   context_.output_rows = outputRows;
   context_.output_count = outputCount;
+  for (uint32_t i = 0; i < rowCount; ++i)
+    tracedAt_[i] = i;
   StepCall call = {full_, &context_};
   team_->run(
       [](void *argument, uint32_t thread) {
@@ -307,5 +335,5 @@ const float *Session::trace(uint32_t point, uint32_t row) const {
       row >= context_.row_count)
     return nullptr;
   return context_.trace + point * context_.trace_stride +
-         static_cast<uint64_t>(row) * manifest.widestTracePoint();
+         static_cast<uint64_t>(tracedAt_[row]) * manifest.widestTracePoint();
 }

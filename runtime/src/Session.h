@@ -11,9 +11,17 @@
 
 #include "KvPool.h"
 #include "Model.h"
+#include "RowsInFlight.h"
 #include "Team.h"
 
 namespace rondo_rt {
+
+/// Whether states come into the arena before a step at mixed depths, and leave
+/// it afterwards.
+struct DepthEnds {
+  bool gather;
+  bool scatter;
+};
 
 /// See rondo_rt_session.
 class Session {
@@ -24,6 +32,13 @@ public:
 
   Error step(const rondo_rt_row *rows, uint32_t rowCount,
              const uint32_t *outputRows, uint32_t outputCount);
+
+  /// Steps of rows at mixed depths; see runtime.h.
+  Error prelude(const rondo_rt_row *rows, uint32_t rowCount);
+  Error depthStep(const rondo_rt_row *rows, uint32_t rowCount);
+  Error coda(const rondo_rt_row *rows, uint32_t rowCount,
+             const uint32_t *outputRows, uint32_t outputCount);
+  uint32_t rowsInFlight() const { return flight_.size(); }
 
   Error createSequence(uint32_t &sequence);
   void freeSequence(uint32_t sequence);
@@ -55,8 +70,23 @@ private:
   Error checkOpen(uint32_t sequence) const;
   Error checkRow(const rondo_rt_row &row, const rondo_rt_row *previous,
                  uint32_t index) const;
+  Error checkRowCount(uint32_t rowCount) const;
+  Error checkOutputs(const uint32_t *outputRows, uint32_t outputCount,
+                     uint32_t rowCount) const;
   Error checkStep(const rondo_rt_row *rows, uint32_t rowCount,
                   const uint32_t *outputRows, uint32_t outputCount) const;
+
+  // Rows at mixed depths, in SessionDepth.cpp.
+  Error checkDepthCall(const rondo_rt_row *rows, uint32_t rowCount) const;
+  Error checkEntering(const rondo_rt_row *rows, uint32_t rowCount);
+  Error callRows(const rondo_rt_row *rows, uint32_t rowCount);
+  Error checkVisits(const rondo_rt_row *rows, uint32_t rowCount);
+  Error checkLeaving(const rondo_rt_row *rows, uint32_t rowCount,
+                     const uint32_t *outputRows, uint32_t outputCount) const;
+  void uncallRows(const rondo_rt_row *rows, uint32_t rowCount);
+  void sortRows(const rondo_rt_row *rows, uint32_t rowCount);
+  void placeRows(const rondo_rt_row *rows, bool keepVisits);
+  void runDepth(rondo_rt_entry which, DepthEnds ends);
 
   const Model &model_;
   std::unique_ptr<Team> team_;
@@ -66,6 +96,12 @@ private:
   Mapping logits_;
   Mapping trace_;
   std::vector<Sequence> sequences_;
+  RowsInFlight flight_;
+  // Of the rows of a step at mixed depths, in the order in which they run:
+  std::vector<uint32_t> order_;           // numbers among the caller's rows
+  std::vector<rondo_rt_row> descriptors_; // what the code sees of them
+  std::vector<RowInFlight *> moving_;     // themselves
+  std::vector<uint32_t> tracedAt_;        // [rows] row of the code, by caller's
   rondo_rt_context context_ = {};
   rondo_rt_entry_fn full_ = nullptr;
 };

@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 // The rule behind most cases: how requests are batched and cut changes nothing.
 //===----------------------------------------------------------------------===//
+#include "FillPolicy.h"
 #include "TestSupport.h"
 
 #include <doctest/doctest.h>
@@ -71,9 +72,11 @@ std::vector<Tokens> makePrompts() {
 /// Everything generated for makePrompts() under the given options.
 std::vector<Tokens> generateAll(const Session &session, uint32_t chunk,
                                 bool oneByOne, rondo_rt_sampling sampling,
-                                uint32_t flags = 0) {
+                                uint32_t flags = 0,
+                                uint32_t schedulerFlags = 0) {
   rondo_rt_scheduler_options options = {};
   options.chunk = chunk;
+  options.flags = schedulerFlags;
   Scheduler scheduler = makeScheduler(session, options);
   std::vector<Tokens> prompts = makePrompts();
   for (const Tokens &prompt : prompts) {
@@ -108,6 +111,10 @@ TEST_CASE("greedy generation is the reference's, however it is batched") {
       CHECK(generateAll(session, chunk, oneByOne, greedy) == expected);
   CHECK(generateAll(session, 0, false, greedy, RONDO_RT_REQUEST_RECOMPUTE) ==
         expected);
+  for (uint32_t chunk : {0u, 1u, 5u})
+    for (uint32_t flags : {0u, RONDO_RT_REQUEST_RECOMPUTE})
+      CHECK(generateAll(session, chunk, false, greedy, flags,
+                        RONDO_RT_SCHEDULER_DEPTHWISE) == expected);
 }
 
 TEST_CASE("drawn tokens depend on the seed and not on the batch") {
@@ -168,7 +175,7 @@ TEST_CASE("the observer gets the logits of whole prompts if asked to") {
   Model model = loadValid();
   Session session = makeSession(model);
   Seen seen;
-  rondo_rt_scheduler_options options = {5, observe, &seen};
+  rondo_rt_scheduler_options options = {5, observe, &seen, 0};
   Scheduler scheduler = makeScheduler(session, options);
   std::vector<Tokens> prompts = makePrompts();
   for (const Tokens &prompt : prompts) {
@@ -186,12 +193,77 @@ TEST_CASE("the observer gets the logits of whole prompts if asked to") {
   CHECK(seen.mostRows == 16); // several requests shared a step
 }
 
+TEST_CASE("rows at mixed depths leave with the logits of whole steps") {
+  Model model = loadValid();
+  Session session = makeSession(model);
+  Seen seen;
+  rondo_rt_scheduler_options options = {5, observe, &seen,
+                                        RONDO_RT_SCHEDULER_DEPTHWISE};
+  Scheduler scheduler = makeScheduler(session, options);
+  std::vector<Tokens> prompts = makePrompts();
+  uint32_t unfinished = 0;
+  for (const Tokens &prompt : prompts) {
+    rondo_rt_request_options request = makeRequest(prompt, 3);
+    request.flags = RONDO_RT_REQUEST_ALL_LOGITS;
+    submit(scheduler, request); // while the rows of those before are in flight
+    REQUIRE(Result(rondo_rt_scheduler_step(scheduler.get(), &unfinished)).ok());
+  }
+  runToEnd(scheduler);
+  uint64_t tokens = 0;
+  for (uint32_t request = 0; request < prompts.size(); ++request) {
+    Reference reference = computeReference(prompts[request]);
+    for (uint32_t p = 0; p < prompts[request].size(); ++p)
+      CHECK(seen.logits[{request, p}] == reference.logits[p]);
+    CHECK(tokensOf(scheduler, request) == referenceGreedy(prompts[request], 3));
+    tokens += prompts[request].size();
+  }
+  rondo_rt_timing timing = rondo_rt_scheduler_timing(scheduler.get());
+  CHECK(timing.prefill_tokens == tokens);
+  CHECK(timing.decode_tokens == 2 * prompts.size());
+  CHECK(rondo_rt_session_rows_in_flight(session.get()) == 0);
+}
+
+TEST_CASE("a new request does not wait for the rows of long prompts") {
+  Model model = loadValid();
+  Session session = makeSession(model);
+  rondo_rt_scheduler_options options = {};
+  options.flags = RONDO_RT_SCHEDULER_DEPTHWISE;
+  Scheduler scheduler = makeScheduler(session, options);
+  for (uint32_t seed : {1u, 2u, 3u})
+    submit(scheduler, makeRequest(makePrompt(250, seed), 1));
+  uint32_t unfinished = 0;
+  for (int i = 0; i < 4; ++i)
+    REQUIRE(Result(rondo_rt_scheduler_step(scheduler.get(), &unfinished)).ok());
+  Tokens prompt = {7};
+  uint32_t brief = submit(scheduler, makeRequest(prompt, 1));
+  uint32_t steps = 0;
+  for (; tokensOf(scheduler, brief).empty(); ++steps)
+    REQUIRE(Result(rondo_rt_scheduler_step(scheduler.get(), &unfinished)).ok());
+  CHECK(steps <= 6); // two visits, behind rows that were there before
+  CHECK(unfinished == 3);
+  CHECK(tokensOf(scheduler, brief) == referenceGreedy(prompt, 1));
+}
+
+TEST_CASE("the policy fills steps, then takes the deepest") {
+  using rondo_rt::chooseClass;
+  CHECK(chooseClass({{3, 0}, {5, 2}, {4, 9}}, 16) == 1);
+  CHECK(chooseClass({{5, 0}, {5, 2}, {5, 1}}, 16) == 1);
+  CHECK(chooseClass({{0, 0}, {40, 2}, {16, 7}}, 16) == 2);
+  rondo_rt::WaitingRow deep = {0, 0, 2, false, 9}, fresh = {1, 0, 0, true, 1},
+                       prompt = {2, 0, 0, false, 0},
+                       later = {2, 1, 0, false, 2};
+  CHECK(goesFirst(deep, fresh));
+  CHECK(goesFirst(fresh, prompt));
+  CHECK(goesFirst(prompt, later));
+  CHECK_FALSE(goesFirst(later, prompt));
+}
+
 TEST_CASE(
     "logits are computed for the last row only if nothing more is asked") {
   Model model = loadValid();
   Session session = makeSession(model);
   Seen seen;
-  rondo_rt_scheduler_options options = {0, observe, &seen};
+  rondo_rt_scheduler_options options = {0, observe, &seen, 0};
   Scheduler scheduler = makeScheduler(session, options);
   submit(scheduler, makeRequest(makePrompt(20, 1), 2));
   runToEnd(scheduler);
@@ -238,8 +310,11 @@ TEST_CASE("the last position of the context can be used") {
 
 TEST_CASE("a request without memory fails alone") {
   Model model = loadValid();
+  uint32_t flags = 0;
+  SUBCASE("in whole steps") {}
+  SUBCASE("at mixed depths") { flags = RONDO_RT_SCHEDULER_DEPTHWISE; }
   Session session = makeSession(model, 2, 2 * 8192); // two pages
-  Scheduler scheduler = makeScheduler(session);
+  Scheduler scheduler = makeScheduler(session, {0, nullptr, nullptr, flags});
   Tokens lengthy = makePrompt(280, 1), brief = makePrompt(5, 2);
   submit(scheduler, makeRequest(lengthy, 1));
   submit(scheduler, makeRequest(brief, 4));
@@ -290,13 +365,19 @@ TEST_CASE("a model that depends on the cut of prompts gets one cut only") {
   Model model;
   REQUIRE(load(assemble(parts), &model).ok());
   Session session = makeSession(model);
-  rondo_rt_scheduler_options options = {5, nullptr, nullptr};
+  rondo_rt_scheduler_options options = {5, nullptr, nullptr, 0};
   rondo_rt_scheduler *none = nullptr;
   CHECK(Result(rondo_rt_scheduler_create(session.get(), &options, &none))
             .mentions("default chunk of 16"));
+  options = {0, nullptr, nullptr, RONDO_RT_SCHEDULER_DEPTHWISE};
+  CHECK(Result(rondo_rt_scheduler_create(session.get(), &options, &none))
+            .mentions("cannot be at different depths; run whole steps"));
+  options.flags = 4;
+  CHECK(Result(rondo_rt_scheduler_create(session.get(), &options, &none))
+            .mentions("unknown flags 4"));
   // Two prompts of 20: the second may not have the 12 rows the first leaves.
   Seen seen;
-  options = {0, observe, &seen};
+  options = {0, observe, &seen, 0};
   Scheduler scheduler = makeScheduler(session, options);
   submit(scheduler, makeRequest(makePrompt(20, 1), 0));
   submit(scheduler, makeRequest(makePrompt(20, 2), 0));

@@ -336,8 +336,9 @@ int rondo_run::generate(rondo_rt_model *model, const Options &options) {
   Session session = createSession(model, options);
   InterruptGuard guard;
   RowWriter writer(model, session.get(), options.output, prompts);
-  rondo_rt_scheduler_options schedulerOptions = {options.execute.chunk,
-                                                 RowWriter::observe, &writer};
+  rondo_rt_scheduler_options schedulerOptions = {
+      options.execute.chunk, RowWriter::observe, &writer,
+      options.execute.depthwise ? RONDO_RT_SCHEDULER_DEPTHWISE : 0u};
   rondo_rt_scheduler *created = nullptr;
   check(rondo_rt_scheduler_create(session.get(), &schedulerOptions, &created));
   Scheduler scheduler(created);

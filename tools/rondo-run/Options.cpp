@@ -158,6 +158,9 @@ static void addExecute(CLI::App &app, Options &options, RawOptions &raw) {
                      "one|all: sequences one by one, or all "
                      "in one batch (default)")
           ->check(CLI::IsMember({"one", "all"})),
+      app.add_flag("--depthwise", execute.depthwise,
+                   "rows at any depth of the loop share steps; the same "
+                   "tokens and logits"),
       app.add_option("--threads", execute.threads,
                      "default: the physical cores that may be used")
           ->check(atLeast<uint32_t>(1, "POSITIVE")),
@@ -280,6 +283,12 @@ static void finish(Options &options, const RawOptions &raw, bool stopGiven) {
       options.output.logitsFile == options.output.traceFile)
     throw UsageFailure("--trace: '" + options.output.traceFile +
                        "' is the file of --logits; give another");
+  if (options.execute.depthwise && !options.output.traceFile.empty())
+    throw UsageFailure("--trace: rows of --depthwise run each visit in a step "
+                       "of its own and leave no whole trace; give one of the "
+                       "two");
+  if (options.execute.depthwise && options.bench)
+    throw UsageFailure("--bench: measures whole steps; leave --depthwise out");
   bool works = options.bench || options.verify || !options.describe.empty();
   bool hasTokens =
       !options.input.tokens.empty() || !options.input.tokensFile.empty();

@@ -37,6 +37,7 @@ struct GenerateOptions {
 struct ExecuteOptions {
   uint32_t chunk = 0; // 0: the compiled rows
   bool oneByOne = false;
+  bool depthwise = false;
   uint32_t threads = 0;
   bool oversubscribe = false;
   std::string device;

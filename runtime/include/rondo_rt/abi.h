@@ -45,7 +45,7 @@ typedef struct rondo_rt_row {
   uint32_t position;  /* position in its sequence, from 0 */
   uint32_t sequence;  /* sequence index, below `sequences` of the manifest */
   uint32_t visible;   /* KV length it may see: positions [0, visible) */
-  uint16_t visit;     /* added to the visit that runs: 0 in `full`, the row's own visit in `depth_step` */
+  uint16_t visit;     /* visit whose KV slots and side parameters it uses in `depth_step`; else 0 */
   uint8_t kind;       /* rondo_rt_row_kind */
   uint8_t flags;      /* RONDO_RT_ROW_SPECULATIVE */
   uint32_t reserved[3]; /* 0 */
@@ -81,7 +81,7 @@ typedef struct rondo_rt_context {
   const rondo_rt_row *rows;      /* [row_count] */
   const uint32_t *output_rows;   /* [output_count] rows whose logits are wanted, ascending */
   uint32_t output_count;         /* 0 .. row_count */
-  uint32_t visit_first;          /* `depth_step`: visit whose block runs; else 0 */
+  uint32_t visit_first;          /* `depth_step`: visit whose bodies and layers run; else 0 */
   const rondo_rt_execution *executions; /* the schedule, all visits in order */
   const uint32_t *visit_begin;   /* [visit_count + 1] first execution of a visit */
   uint32_t visit_count;          /* visits that `full` runs */

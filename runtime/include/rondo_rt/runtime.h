@@ -91,6 +91,10 @@ typedef struct rondo_rt_model_info {
   uint32_t stop_token_count;
   uint32_t execution_count;
   const rondo_rt_execution *executions; /* [execution_count] */
+  uint32_t visit_count;    /* visits of the schedule, looped or not */
+  uint32_t rows_in_flight; /* most rows between prelude and coda at once */
+  const uint32_t *visit_classes; /* [visit_count] class of each visit; rows at
+                                    visits of one class can share a step */
 } rondo_rt_model_info;
 
 /** Maps and checks the bundle at `path`: header, manifest, hashes of everything
@@ -155,11 +159,51 @@ RONDO_RT_API rondo_rt_status *rondo_rt_session_step(rondo_rt_session *session,
                                                     uint32_t row_count,
                                                     const uint32_t *output_rows,
                                                     uint32_t output_count);
+/* Rows at mixed depths. A row enters with `prelude`, runs the visits of the
+   schedule one by one, each in a `depth_step` with whatever other rows are at a
+   visit of the same class, and leaves with `coda`; in between the session keeps
+   its state. A row is known by sequence and position. Its bits are those of
+   `step`, whatever rows it shared its steps with.
+
+   - Rows may be in any order; `visible` counts positions whose K and V exist.
+   - `visit` is the visit that the row comes to next, from 0; in `coda` it is
+     `visit_count`.
+   - At most `rows` of the model's info are in a call, and at most
+     `rows_in_flight` in flight.
+   - A sequence enters its positions without a gap. A row runs a visit after, or
+     in one step with, all earlier positions of its sequence.
+   - `kind`: `full`; `ghost` runs on as before and is never read out; `kv-only`
+     writes the K and V of its visits and keeps the state that it had. A row
+     that is not `full` any more does not become so again.
+   - The model's KV policy must not depend on how a prompt is cut.
+   A call that fails has changed nothing but committed pages. */
+
+/** Lets rows enter: tokens become state. Commits the pages of their positions.
+ */
+RONDO_RT_API rondo_rt_status *
+rondo_rt_session_prelude(rondo_rt_session *session, const rondo_rt_row *rows,
+                         uint32_t row_count);
+/** Runs one visit of each row; all visits are of one class. */
+RONDO_RT_API rondo_rt_status *
+rondo_rt_session_depth_step(rondo_rt_session *session, const rondo_rt_row *rows,
+                            uint32_t row_count);
+/** Lets rows that have run all visits leave. Logits of the rows of the call
+   that `output_rows` lists, ascending; they must be `full`. */
+RONDO_RT_API rondo_rt_status *rondo_rt_session_coda(rondo_rt_session *session,
+                                                    const rondo_rt_row *rows,
+                                                    uint32_t row_count,
+                                                    const uint32_t *output_rows,
+                                                    uint32_t output_count);
+/** Rows that have entered and not left. */
+RONDO_RT_API uint32_t
+rondo_rt_session_rows_in_flight(const rondo_rt_session *session);
+
 /** [output_count][logits_stride] of the last step; until the next step. */
 RONDO_RT_API const float *
 rondo_rt_session_logits(const rondo_rt_session *session);
 /** The floats of one trace point and row of the last step, or null if the
-   session does not trace; until the next step. */
+   session does not trace; until the next step. Of a step at mixed depths only
+   the points that its rows came through mean anything. */
 RONDO_RT_API const float *
 rondo_rt_session_trace(const rondo_rt_session *session, uint32_t point,
                        uint32_t row);
@@ -174,11 +218,12 @@ RONDO_RT_API void rondo_rt_sequence_free(rondo_rt_session *session,
 RONDO_RT_API rondo_rt_status *
 rondo_rt_sequence_reserve(rondo_rt_session *session, uint32_t sequence,
                           uint32_t length);
-/** Forgets the positions from `length` on and releases their pages. */
+/** Forgets the positions from `length` on, in flight or not, and releases their
+   pages. */
 RONDO_RT_API rondo_rt_status *
 rondo_rt_sequence_truncate(rondo_rt_session *session, uint32_t sequence,
                            uint32_t length);
-/** Positions computed so far. */
+/** Positions computed or in flight. */
 RONDO_RT_API uint32_t rondo_rt_sequence_length(const rondo_rt_session *session,
                                                uint32_t sequence);
 
@@ -241,10 +286,18 @@ typedef struct rondo_rt_step_view {
 typedef void (*rondo_rt_observer_fn)(void *user,
                                      const rondo_rt_step_view *view);
 
+/** Continuous depth-wise batching (Bae et al., Relaxed Recursive Transformers,
+   ICLR 2025): a step runs one visit for rows at any depth of the
+   loop; finished rows leave and waiting ones enter in between. The observer
+   sees the rows that leave. Tokens and logits are the same bits. */
+#define RONDO_RT_SCHEDULER_DEPTHWISE 1u
+
 typedef struct rondo_rt_scheduler_options {
-  uint32_t chunk; /* most prompt tokens of a request in a step; 0: `rows` */
+  uint32_t chunk; /* most prompt tokens of a request that enter a step; 0:
+                     `rows` */
   rondo_rt_observer_fn observer; /* called after each step; may be null */
   void *observer_user;
+  uint32_t flags; /* RONDO_RT_SCHEDULER_* */
 } rondo_rt_scheduler_options;
 
 /** Where the time of a scheduler's steps went. A step with any prompt token
