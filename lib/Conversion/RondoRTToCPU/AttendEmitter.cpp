@@ -443,10 +443,15 @@ private:
     code.forEach(code.i64(0), count, 1, [&](Value query) {
       emitClear(code.at(state, code.mul(query, partialBytes)));
     });
-    // Positions that any of the rows sees; rows ascend.
-    Value firstSeen = emitVisible(emitDescriptor(code, values, first)).first;
-    Value descriptor = emitDescriptor(code, values, code.sub(end, code.i64(1)));
-    Value endSeen = emitVisible(descriptor).second;
+    // Positions that any of the rows sees: the first one's start, since rows
+    // ascend; but an earlier row may see further than the last.
+    Value descriptor = emitDescriptor(code, values, first);
+    Value firstSeen = emitVisible(descriptor).first;
+    Value endSeen =
+        code.fold(first, end, code.i64(0), [&](Value row, Value most) {
+          Value own = emitVisible(emitDescriptor(code, values, row)).second;
+          return code.max(most, own);
+        });
     forEachPage(firstSeen, endSeen, [&](Value page) {
       emitPageOfRows(first, end, kvHead, count, page, descriptor, endSeen);
     });
