@@ -32,7 +32,7 @@ Result depthStep(const Session &session, const Rows &rows) {
   return rondo_rt_session_depth_step(session.get(), rows.data(), rows.size());
 }
 
-/// All rows are read out.
+/// Reads out the rows that `outputs` lists.
 Result coda(const Session &session, const Rows &rows,
             std::vector<uint32_t> outputs) {
   return rondo_rt_session_coda(session.get(), rows.data(), rows.size(),
