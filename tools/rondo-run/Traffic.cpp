@@ -73,9 +73,9 @@ void TrafficModel::addExecutions(const Json &manifest,
         {makeKey(UnitKind::Weights, execution.body, execution.layer),
          bodyBytes[execution.body], 0});
     uint64_t entry = static_cast<uint64_t>(execution.layer) << 16;
-    units_.push_back({makeKey(UnitKind::Side, execution.body,
-                              entry | execution.side),
-                      sideBytes[execution.body], 0});
+    units_.push_back(
+        {makeKey(UnitKind::Side, execution.body, entry | execution.side),
+         sideBytes[execution.body], 0});
     units_.push_back({makeKey(UnitKind::Kv, execution.slot), 0, positionBytes});
   }
 }

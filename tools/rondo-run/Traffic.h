@@ -4,10 +4,10 @@
 //===----------------------------------------------------------------------===//
 // The model behind a benchmark's bound. A step reads units in the order of the
 // schedule: the weights of an execution, what of them varies by depth, its KV
-// slot, the stages outside of bodies. A unit comes from the cache if no more than a share of the last-level
-// cache was read since it was read before (the step before counts: a small
-// model stays resident), else from memory. This is what makes a looped block
-// cheap.
+// slot, the stages outside of bodies. A unit comes from the cache if no more
+// than a share of the last-level cache was read since it was read before (the
+// step before counts: a small model stays resident), else from memory. This is
+// what makes a looped block cheap.
 //===----------------------------------------------------------------------===//
 #ifndef RONDO_RUN_TRAFFIC_H
 #define RONDO_RUN_TRAFFIC_H

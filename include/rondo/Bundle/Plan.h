@@ -45,9 +45,9 @@ struct BlockPlan {
 struct StagePlan {
   std::string name; // "<body>.<stage>"
   int64_t executions = 0;
-  int64_t bytes = 0; // weight bytes that one execution reads
+  int64_t bytes = 0;     // weight bytes that one execution reads
   int64_t sideBytes = 0; // of them, bytes of entries that vary by depth
-  int64_t flops = 0; // of one execution and row
+  int64_t flops = 0;     // of one execution and row
 };
 
 /// A state that bodies read: where its rows stand in the arena.
