@@ -48,12 +48,24 @@ def test_interleaved(case: Path, compiled: Path) -> None:
         assert [list(tokens) for tokens in zip(*together, strict=True)] == alone
 
 
-# Tests that what the bundle says of its schedule is what the reference model runs.
+def numbered(names: list[object]) -> list[int]:
+    """Each name as the number of its first mention."""
+    order = list(dict.fromkeys(names))
+    return [order.index(name) for name in names]
+
+
+# Tests that what the bundle says of its schedule is what the reference model runs. Layers of unlike form have bodies of
+# their own, which count their layers from 0; `_reuse` is the body of visits that read the keys and values of another.
 def test_schedule(case: Path, compiled: Path) -> None:
     from rondo.inspection import read as inspect
     from rondo.reference.schedule import Run
 
-    runs = [(step.layer, step.slot) for step in load_model(case).schedule if isinstance(step, Run)]
+    model = load_model(case)
+    runs = [step for step in model.schedule if isinstance(step, Run)]
+    sharing = getattr(model, "sharing", None)
+    stored = [sharing.place(step.layer).layer if sharing else step.layer for step in runs]
     facts = inspect(compiled)
-    assert [(run.layer, run.slot) for run in facts.executions if run.is_layer] == runs
+    executed = [run for run in facts.executions if run.is_layer]
+    assert numbered([(run.body.replace("_reuse", ""), run.layer) for run in executed]) == numbered(stored)
+    assert [run.slot for run in executed] == [step.slot for step in runs]
     assert facts.manifest["schedule"]["executed_layers"] == len(runs)
