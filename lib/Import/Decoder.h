@@ -9,7 +9,7 @@
 // configuration into this description, `buildDecoder` makes the module.
 //
 //   x += o(attend(rope(q(a)), rope(k(a)), v(a)))   a = norm(x)
-//   x += down(silu(gate(m)) * up(m))               m = norm(x)
+//   x += down(act(gate(m)) * up(m))                m = norm(x)
 //
 //===----------------------------------------------------------------------===//
 #ifndef RONDO_LIB_IMPORT_DECODER_H
@@ -60,6 +60,12 @@ struct Decoder {
   /// RMS norm of each head of q and k before rope.
   bool qkNorm = false;
   RopePairs ropePairs = RopePairs::Half;
+  ActivationKind activation = ActivationKind::SiLU;
+  /// What is added to the weights of norms; they are stored minus it.
+  float normOffset = 0;
+  /// Embeddings are multiplied by it; the head, which may share their table, is
+  /// not.
+  float embeddingScale = 1;
   /// One for each rotated pair of a head.
   llvm::SmallVector<float> frequencies;
   const DecoderKeys *keys = nullptr;

@@ -37,11 +37,15 @@ public:
                                  builder.getF32Type());
   }
 
-  Value norm(Value rows, const Param &weight, float eps,
+  Value norm(Value rows, const Param &weight, const Decoder &decoder,
              std::optional<int64_t> heads = std::nullopt) {
+    llvm::APFloat eps(decoder.eps);
+    FloatAttr plus = decoder.normOffset == 0
+                         ? FloatAttr()
+                         : builder.getF32FloatAttr(decoder.normOffset);
     return NormOp::create(builder, loc, rows.getType(), NormKind::RMS, rows,
-                          getSymbol(weight.symbol),
-                          /*bias=*/FlatSymbolRefAttr(), llvm::APFloat(eps),
+                          getSymbol(weight.symbol), plus,
+                          /*bias=*/FlatSymbolRefAttr(), eps,
                           heads ? builder.getI64IntegerAttr(*heads)
                                 : IntegerAttr());
   }
@@ -69,9 +73,8 @@ public:
     return RopeOp::create(builder, loc, rows.getType(), decoder.ropePairs, rows,
                           heads, builder.getF32VectorAttr(decoder.frequencies));
   }
-  Value silu(Value rows) {
-    return ActivationOp::create(builder, loc, rows.getType(),
-                                ActivationKind::SiLU, rows);
+  Value activate(Value rows, ActivationKind kind) {
+    return ActivationOp::create(builder, loc, rows.getType(), kind, rows);
   }
   Value add(Value a, Value b) {
     return arith::AddFOp::create(builder, loc, a, b);
@@ -173,7 +176,7 @@ private:
   }
 
   Value buildAttention(const LayerGroup &group, Value x, bool reusesKV) {
-    Value a = rows.norm(x, group.attentionNorm, decoder.eps);
+    Value a = rows.norm(x, group.attentionNorm, decoder);
     Value q;
     if (reusesKV) {
       q = rows.linear(a, group.q);
@@ -195,14 +198,15 @@ private:
   /// Norm of each head, where the model has one, and rope.
   Value turn(Value heads, const std::optional<Param> &norm, int64_t count) {
     if (norm)
-      heads = rows.norm(heads, *norm, decoder.eps, count);
+      heads = rows.norm(heads, *norm, decoder, count);
     return rows.rope(heads, count, decoder);
   }
 
   Value buildMLP(const LayerGroup &group, Value x) {
-    Value m = rows.norm(x, group.mlpNorm, decoder.eps);
+    Value m = rows.norm(x, group.mlpNorm, decoder);
     SmallVector<Value> wide = rows.linear(m, {&group.gate, &group.up});
-    return rows.linear(rows.multiply(rows.silu(wide[0]), wide[1]), group.down);
+    Value gate = rows.activate(wide[0], decoder.activation);
+    return rows.linear(rows.multiply(gate, wide[1]), group.down);
   }
 
   //===--- The model function ---------------------------------------------===//
@@ -217,7 +221,7 @@ private:
     builder.setInsertionPointToStart(function.addEntryBlock());
     Value x = EmbedOp::create(builder, loc, rows.getRows(decoder.hidden),
                               function.getArgument(0), params.embedding.symbol,
-                              llvm::APFloat(1.0f));
+                              llvm::APFloat(decoder.embeddingScale));
     rows.trace("embedding", x, /*isSingle=*/true);
     for (const Segment &segment : decoder.schedule.segments) {
       x = buildSegment(segment, x);
@@ -225,7 +229,7 @@ private:
         rows.trace(segment.trace, x, /*isSingle=*/true);
     }
     if (decoder.schedule.finalNorm)
-      x = rows.norm(x, params.finalNorm, decoder.eps);
+      x = rows.norm(x, params.finalNorm, decoder);
     rows.trace("final", x, /*isSingle=*/true);
     Value logits = rows.linear(x, LinearParams{params.head, std::nullopt});
     func::ReturnOp::create(builder, loc, logits);
@@ -261,7 +265,7 @@ private:
 
   Value endVisit(const Segment &segment, Value x) {
     if (segment.normAfterVisit)
-      x = rows.norm(x, params.finalNorm, decoder.eps);
+      x = rows.norm(x, params.finalNorm, decoder);
     rows.trace("hidden", x);
     return x;
   }

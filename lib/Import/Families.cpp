@@ -15,7 +15,9 @@ using namespace rondo;
 static const Family kFamilies[] = {
     {"llama", "LlamaForCausalLM", readLlama},
     {"nanbeige", "NanbeigeForCausalLM", readNanbeige},
+    {"gemma", "GemmaForCausalLM", readGemma},
     {"recursive_llama", "RecursiveLlamaForCausalLM", readRecursiveLlama},
+    {"recursive_gemma", "RecursiveGemmaForCausalLM", readRecursiveGemma},
 };
 
 const Family *rondo::findFamily(StringRef modelType) {

@@ -30,10 +30,14 @@ std::string listFamilies();
 
 Decoder readLlama(ConfigReader &config);
 Decoder readNanbeige(ConfigReader &config);
+Decoder readGemma(ConfigReader &config);
 Decoder readRecursiveLlama(ConfigReader &config);
+Decoder readRecursiveGemma(ConfigReader &config);
 
-/// What Llama and its relatives share: sizes, norm, activation, biases, rope.
+/// What decoders of Llama's layer order share: sizes, eps, biases, rope.
 /// `headDimRequired`: the family's head_dim is not hidden_size / heads.
+Decoder readLayers(ConfigReader &config, bool headDimRequired);
+/// The same with Llama's activation, and its flag of the tied head.
 Decoder readLlamaLayers(ConfigReader &config, bool headDimRequired);
 
 /// Reads the metadata of a GGUF file of architecture "llama" or "nanbeige", and

@@ -172,7 +172,7 @@ static void readHeads(ConfigReader &config, Decoder &decoder,
                 ", but rope needs an even number");
 }
 
-Decoder rondo::readLlamaLayers(ConfigReader &config, bool headDimRequired) {
+Decoder rondo::readLayers(ConfigReader &config, bool headDimRequired) {
   config.ignore(kInertKeys);
   Decoder decoder;
   decoder.keys = &kHuggingFaceKeys;
@@ -183,17 +183,22 @@ Decoder rondo::readLlamaLayers(ConfigReader &config, bool headDimRequired) {
   readHeads(config, decoder, headDimRequired);
   decoder.context = config.getCount("max_position_embeddings");
   decoder.eps = static_cast<float>(config.getPositive("rms_norm_eps"));
-  decoder.tied = config.getFlag("tie_word_embeddings");
   decoder.attentionBias = config.getOptionalFlag("attention_bias");
   decoder.outputBias = decoder.attentionBias;
   decoder.mlpBias = config.getOptionalFlag("mlp_bias");
+  decoder.frequencies = readRope(config, decoder.headDim);
+  return decoder;
+}
+
+Decoder rondo::readLlamaLayers(ConfigReader &config, bool headDimRequired) {
+  Decoder decoder = readLayers(config, headDimRequired);
+  decoder.tied = config.getFlag("tie_word_embeddings");
   StringRef activation = config.getOptionalText("hidden_act").value_or("");
   if (activation != "silu" && activation != "swish")
     config.fail(activation.empty()
                     ? Twine("required key 'hidden_act' is missing; add 'silu'")
                     : "activation " + quoted(activation) +
                           " of 'hidden_act' is not supported; known: silu");
-  decoder.frequencies = readRope(config, decoder.headDim);
   return decoder;
 }
 

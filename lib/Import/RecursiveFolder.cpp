@@ -126,9 +126,16 @@ static void readRecursive(ConfigReader &config, Decoder &decoder) {
                                    norms == "per-depth", std::move(deltas));
 }
 
-Decoder rondo::readRecursiveLlama(ConfigReader &config) {
-  Decoder decoder = readLlama(config);
-  decoder.architecture = "recursive_llama";
+static Decoder makeRecursive(ConfigReader &config, Decoder decoder) {
+  decoder.architecture = "recursive_" + decoder.architecture;
   readRecursive(config, decoder);
   return decoder;
+}
+
+Decoder rondo::readRecursiveLlama(ConfigReader &config) {
+  return makeRecursive(config, readLlama(config));
+}
+
+Decoder rondo::readRecursiveGemma(ConfigReader &config) {
+  return makeRecursive(config, readGemma(config));
 }

@@ -186,8 +186,8 @@ static double getMean(int64_t count, function_ref<double(int64_t)> term) {
   return sum / static_cast<double>(count);
 }
 
-/// (x - mean) / sqrt(variance + eps) * weight + bias, where kind `rms` takes
-/// 0 for the mean.
+/// (x - mean) / sqrt(variance + eps) * (weight + plus) + bias, where kind `rms`
+/// takes 0 for the mean.
 static void normalize(NormOp op, ArrayRef<double> x, const Weights *weight,
                       const Weights *bias, MutableArrayRef<double> result) {
   int64_t width = static_cast<int64_t>(x.size());
@@ -197,8 +197,9 @@ static void normalize(NormOp op, ArrayRef<double> x, const Weights *weight,
   double variance =
       getMean(width, [&](int64_t i) { return (x[i] - mean) * (x[i] - mean); });
   double root = std::sqrt(variance + op.getEps().convertToFloat());
+  double plus = op.getPlus() ? op.getPlus()->convertToFloat() : 0.0;
   for (int64_t i = 0; i < width; ++i)
-    result[i] = (x[i] - mean) / root * (weight ? weight->at(i) : 1.0) +
+    result[i] = (x[i] - mean) / root * (weight ? weight->at(i) + plus : 1.0) +
                 (bias ? bias->at(i) : 0.0);
 }
 

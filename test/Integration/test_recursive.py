@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Tools, write_llama
+from conftest import ROOT, Tools, write_llama
 
 from rondo.cli import main
 from rondo.reference import load_model
@@ -54,6 +54,15 @@ def worst_difference(got: list[np.ndarray], folder: Path) -> float:
 ], ids=["bare", "rank5", "some"])
 def test_equals_reference(tools: Tools, tmp_path: Path, share: str, visits: int, options: list[str]) -> None:
     folder = convert(tmp_path, share, visits, *options)
+    bundle = tools.compile(folder, tmp_path / "model.rondo", "--exact")
+    assert worst_difference(tools.logits(bundle, sequences()), folder) < TOLERANCE
+
+
+def test_gemma(tools: Tools, tmp_path: Path) -> None:
+    source = ROOT / "test" / "oracles" / "gemma" / "mqa"
+    folder = tmp_path / "recursive"
+    assert main(["convert", "recursive", str(source), str(folder), "--share=cycle", "--visits=3", "--init=average",
+                 "--norms=per-depth", "--rank=4"]) == 0
     bundle = tools.compile(folder, tmp_path / "model.rondo", "--exact")
     assert worst_difference(tools.logits(bundle, sequences()), folder) < TOLERANCE
 

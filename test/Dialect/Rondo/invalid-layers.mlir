@@ -121,6 +121,15 @@ func.func @linear_mode(%x: tensor<?x64xf32>) {
 
 // -----
 
+// Tests that there is a weight to add to.
+func.func @norm_c4_plus(%x: tensor<?x64xf32>) {
+  // expected-error @below {{'rondo.norm' op expected a weight to which 'plus' is added}}
+  %y = rondo.norm rms %x plus 1.0 eps 1.0e-5 : tensor<?x64xf32>
+  return
+}
+
+// -----
+
 // Tests that deltas are given for each weight.
 rondo.param @w : tensor<64x64xf32> from ["w"]
 func.func @linear_c6_count(%x: tensor<?x64xf32>) {

@@ -32,6 +32,8 @@ rondo.block @layers(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(2) attribut
   %a = rondo.attend %r cache(1) heads(4) kv_heads(2) scale 0.25 causal window(16) : tensor<?x64xf32>
   // CHECK-NEXT: rondo.norm layer %{{.*}}, @norm bias @norm eps 9.99999974E-6 : tensor<?x64xf32>
   %l = rondo.norm layer %a, @norm bias @norm eps 1.0e-5 : tensor<?x64xf32>
+  // CHECK-NEXT: rondo.norm rms %{{.*}}, @norm plus 1.000000e+00 eps 9.99999974E-6 : tensor<?x64xf32>
+  %o = rondo.norm rms %l, @norm plus 1.0 eps 1.0e-5 : tensor<?x64xf32>
   // CHECK-NEXT: rondo.activation gelu_tanh %{{.*}} : tensor<?x64xf32>
   %g = rondo.activation gelu_tanh %l : tensor<?x64xf32>
   rondo.trace "hidden" %g : tensor<?x64xf32>

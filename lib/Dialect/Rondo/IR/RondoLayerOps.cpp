@@ -253,6 +253,8 @@ LogicalResult NormOp::verify() {
   if (getKind() == NormKind::RMS && getBias())
     return emitOpError("expected no bias of kind 'rms', got '")
            << getBiasAttr() << "'";
+  if (getPlusAttr() && !getWeightAttr())
+    return emitOpError("expected a weight to which 'plus' is added");
   return success();
 }
 

@@ -89,9 +89,14 @@ Value ChunkEvaluator::loadVector(FlatSymbolRefAttr param, LayoutAttr layout,
 Value ChunkEvaluator::applyAffine(NormOp norm, Value value, LayoutAttr layout,
                                   int64_t repeat, int64_t panel) {
   Location loc = norm.getLoc();
-  if (FlatSymbolRefAttr weight = norm.getWeightAttr())
-    value = arith::MulFOp::create(builder, loc, value,
-                                  loadVector(weight, layout, repeat, panel));
+  if (FlatSymbolRefAttr weight = norm.getWeightAttr()) {
+    Value factor = loadVector(weight, layout, repeat, panel);
+    if (FloatAttr plus = norm.getPlusAttr()) {
+      Value number = arith::ConstantOp::create(builder, loc, plus);
+      factor = arith::AddFOp::create(builder, loc, factor, splat(number));
+    }
+    value = arith::MulFOp::create(builder, loc, value, factor);
+  }
   if (FlatSymbolRefAttr bias = norm.getBiasAttr())
     value = arith::AddFOp::create(builder, loc, value,
                                   loadVector(bias, layout, repeat, panel));

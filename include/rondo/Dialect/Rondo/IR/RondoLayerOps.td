@@ -101,7 +101,8 @@ def Rondo_NormOp : Rondo_Op<"norm", [
   let summary = "RMS or layer normalization of each row, or of each head";
   let description = [{
     `rms`: `x * rsqrt(mean(x^2) + eps) * weight`; `layer` subtracts the mean
-    first and adds `bias`. Statistics are f32. Without a weight the factor is 1.
+    first and adds `bias`. Statistics are f32. Without a weight the factor is 1;
+    with `plus c` it is `weight + c` (Gemma stores weights minus one).
     With `heads(N)` a row is N vectors of equal width, each normalized alone by
     the same weight.
 
@@ -110,7 +111,7 @@ def Rondo_NormOp : Rondo_Op<"norm", [
     - (norm_c2) weight and bias, if present, are `rondo.param`s of rank 1 and of
       the normalized width;
     - (norm_c3) the width is a multiple of `heads`;
-    - (norm_c4) `rms` has no bias;
+    - (norm_c4) `rms` has no bias; `plus` needs a weight;
     - (norm_c5) outside of a block, where there is no layer, parameters are not
       stacked and do not vary by depth.
 
@@ -124,12 +125,12 @@ def Rondo_NormOp : Rondo_Op<"norm", [
     ```
   }];
   let arguments = (ins Rondo_NormKindAttr:$kind, Rondo_Rows:$input,
-                       OptionalAttr<FlatSymbolRefAttr>:$weight,
+                       OptionalAttr<FlatSymbolRefAttr>:$weight, OptionalAttr<F32Attr>:$plus,
                        OptionalAttr<FlatSymbolRefAttr>:$bias, F32Attr:$eps,
                        OptionalAttr<I64Attr>:$heads);
   let results = (outs Rondo_Rows:$result);
   let assemblyFormat = [{
-    `` $kind $input (`,` $weight^)? (`bias` $bias^)? `eps` $eps
+    `` $kind $input (`,` $weight^)? (`plus` $plus^)? (`bias` $bias^)? `eps` $eps
     (`heads` `(` $heads^ `)`)? attr-dict `:` type($result)
   }];
   let hasVerifier = 1;
