@@ -38,6 +38,11 @@ void ConfigReader::fail(const Twine &text) {
     message = (quoted(where) + ": " + text).str();
 }
 
+void ConfigReader::finishNested(ConfigReader &nested) {
+  if (llvm::Error error = nested.finish())
+    fail(toString(std::move(error)));
+}
+
 void ConfigReader::failMissing(StringRef key, StringRef expected) {
   fail("required key " + quoted(key) + " is missing; add " + expected);
 }

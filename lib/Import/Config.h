@@ -61,6 +61,9 @@ public:
     return where + ": " + key.str();
   }
   ImportLog &getLog() { return log; }
+  /// Finishes the reader of a nested object; its error, if any, becomes this
+  /// one's.
+  void finishNested(ConfigReader &nested);
 
   /// The first error, or one for each set key that was not asked for.
   llvm::Error finish();

@@ -91,12 +91,6 @@ static RopeScaling readScaling(ConfigReader &config) {
   return scaling;
 }
 
-/// Takes the nested reader's error, if any, as the outer one's.
-static void finishNested(ConfigReader &config, ConfigReader &nested) {
-  if (Error error = nested.finish())
-    config.fail(toString(std::move(error)));
-}
-
 static bool areEqual(const RopeScaling &a, const RopeScaling &b) {
   return a.kind == b.kind && a.factor == b.factor &&
          a.lowFrequencyFactor == b.lowFrequencyFactor &&
@@ -115,11 +109,11 @@ static SmallVector<float> readRope(ConfigReader &config, int64_t headDim) {
   }
   double theta = readTheta(config, parameters ? &*parameters : nullptr);
   if (parameters)
-    finishNested(config, *parameters);
+    config.finishNested(*parameters);
   if (const json::Object *object = config.getOptionalObject("rope_scaling")) {
     ConfigReader reader(*object, config.nest("rope_scaling"), config.getLog());
     RopeScaling old = readScaling(reader);
-    finishNested(config, reader);
+    config.finishNested(reader);
     if (scaling && !areEqual(*scaling, old))
       config.fail("'rope_parameters' and 'rope_scaling' describe different "
                   "frequencies; remove the wrong one");

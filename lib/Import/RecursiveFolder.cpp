@@ -89,12 +89,6 @@ static Deltas readDeltas(ConfigReader &config) {
   return deltas;
 }
 
-/// Takes the nested reader's error, if any, as the outer one's.
-static void finishNested(ConfigReader &config, ConfigReader &nested) {
-  if (Error error = nested.finish())
-    config.fail(toString(std::move(error)));
-}
-
 /// Applies the object `recursive` to a decoder of unrolled layers.
 static void readRecursive(ConfigReader &config, Decoder &decoder) {
   const json::Object *object = config.getOptionalObject("recursive");
@@ -113,9 +107,9 @@ static void readRecursive(ConfigReader &config, Decoder &decoder) {
   if (const json::Object *lora = recursive.getOptionalObject("lora")) {
     ConfigReader reader(*lora, recursive.nest("lora"), config.getLog());
     deltas = readDeltas(reader);
-    finishNested(recursive, reader);
+    recursive.finishNested(reader);
   }
-  finishNested(config, recursive);
+  config.finishNested(recursive);
   Expected<Sharing> sharing = Sharing::create(kind, decoder.layers, visits);
   if (!sharing)
     return config.fail(toString(sharing.takeError()));

@@ -85,14 +85,8 @@ Expected<TrainingFolder> TrainingFolder::read(StringRef folder,
   return result;
 }
 
-/// A section of the training configuration, or null.
-static const json::Object *getSection(const json::Object &training,
-                                      StringRef name) {
-  return training.getObject(name);
-}
-
 bool TrainingFolder::isEnabled(StringRef section) const {
-  const json::Object *object = getSection(*training, section);
+  const json::Object *object = training->getObject(section);
   return object && object->getBoolean("enable").value_or(false);
 }
 
@@ -110,7 +104,7 @@ Error TrainingFolder::check() const {
   if (!isEnabled("relaxation"))
     return Error::success();
   StringRef method =
-      getSection(*training, "relaxation")->getString("method").value_or("");
+      training->getObject("relaxation")->getString("method").value_or("");
   if (method != "lora" && method != "recursion_encoding")
     return fail("'relaxation.method' is " + quoted(method) +
                 "; train with one of: lora, recursion_encoding");
@@ -133,7 +127,7 @@ bool TrainingFolder::sharesKV(ConfigReader &config,
                 "take files of one run");
   if (!stored)
     return false;
-  const json::Object &section = *getSection(*training, "kv_sharing");
+  const json::Object &section = *training->getObject("kv_sharing");
   if (section.getString("sharing") != sharing.getName() ||
       section.getInteger("num_recursion") != sharing.getVisits())
     return fail("'kv_sharing' and 'recursive' differ in sharing or visits; "
@@ -150,14 +144,15 @@ void TrainingFolder::apply(ConfigReader &config, Decoder &decoder) const {
   Sharing sharing = Sharing::createPlain(decoder.layers);
   bool ownNorms = false;
   if (training && isEnabled("recursive")) {
-    ConfigReader recursive(*getSection(*training, "recursive"),
+    ConfigReader recursive(*training->getObject("recursive"),
                            "train_config.yaml: recursive", config.getLog());
     StringRef kind = recursive.getOptionalText("sharing").value_or("");
     int64_t visits = recursive.getCount("num_recursion", UINT16_MAX);
     ownNorms = !recursive.getFlag("ln_share");
     recursive.ignore({"enable", "base_depth", "initialization"});
-    if (Error error = recursive.finish())
-      return config.fail(toString(std::move(error)));
+    config.finishNested(recursive);
+    if (config.hasFailed())
+      return;
     Expected<Sharing> found = Sharing::create(kind, decoder.layers, visits);
     if (!found)
       return config.fail(toString(found.takeError()));
