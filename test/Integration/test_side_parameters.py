@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from conftest import Tools
 from safetensors.numpy import save_file
+from test_hand_typed_block import attend, rms
 
 MODULE = Path(__file__).parent / "Inputs" / "side-parameters.mlir"
-LAYERS, DEPTHS, HEADS, KV_HEADS, DIM = 2, 3, 4, 2, 16
+LAYERS, DEPTHS = 2, 3
 # Shapes of what every depth shares, and of what each has for itself.
 SHARED = {"q": (64, 64), "k": (32, 64), "v": (32, 64)}
 VARIES = {"norm": (64,), "v.a": (40, 64), "v.b": (32, 40), "o": (64, 64), "o_bias": (64,)}
@@ -41,30 +42,13 @@ def make_weights() -> Weights:
     return weights
 
 
-def rms(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    return x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-5) * weight
-
-
-def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Causal attention; [T, heads * DIM] and [T, kv_heads * DIM]."""
-    seen = np.tril(np.ones((len(q), len(q)), bool))
-    out = np.empty_like(q)
-    for head in range(HEADS):
-        a, b = slice(head * DIM, (head + 1) * DIM), head // (HEADS // KV_HEADS)
-        c = slice(b * DIM, (b + 1) * DIM)
-        scores = np.where(seen, 0.25 * (q[:, a] @ k[:, c].T), -np.inf)
-        scores = np.exp(scores - scores.max(-1, keepdims=True))
-        out[:, a] = scores / scores.sum(-1, keepdims=True) @ v[:, c]
-    return out
-
-
 def layer(x: np.ndarray, w: Weights, j: int, r: int) -> np.ndarray:
     n = rms(x, w[f"norm.{j}.{r}"])
     q = n @ w[f"q.{j}"].T
     if r > 0:
         q = q + 2 * (n @ w[f"q.a.{j}.{r}"].T @ w[f"q.b.{j}.{r}"].T)
     v = n @ w[f"v.{j}"].T + n @ w[f"v.a.{j}.{r}"].T @ w[f"v.b.{j}.{r}"].T
-    o = attend(q, n @ w[f"k.{j}"].T, v) @ w[f"o.{j}.{r}"].T + w[f"o_bias.{j}.{r}"]
+    o = attend(q, n @ w[f"k.{j}"].T, v, len(x)) @ w[f"o.{j}.{r}"].T + w[f"o_bias.{j}.{r}"]
     return x + 0.5 * o * w[f"step.{r}"]
 
 
