@@ -15,6 +15,7 @@
 
 #include "PackedStorage.h"
 #include "rondo/Bundle/Panel.h"
+#include "rondo/Bundle/ParamRows.h"
 #include "rondo/Bundle/Storage.h"
 #include "rondo/Dialect/RondoRT/IR/RondoRT.h"
 
@@ -99,7 +100,7 @@ static Expected<Source> findSource(Operation *op, StringRef name,
       return makeError("no archive has tensor '" + key + "' of parameter '" +
                        name + "'; name the file with --archive=PATH");
     if (tensor->type != source.type ||
-        !llvm::equal(tensor->shape, param.getTensorType().getShape()))
+        !llvm::equal(tensor->shape, param.getSourceShape()))
       return makeError("tensor '" + key + "' is not what parameter '" + name +
                        "' says: another type or shape");
     source.entries.push_back(tensor);
@@ -152,6 +153,7 @@ private:
   /// A panel's converted rows.
   struct Workspace {
     std::vector<char> rows;
+    std::vector<char> gathered;
     std::vector<float> values;
   };
 
@@ -216,14 +218,14 @@ Error MatrixPacker::packOne(Entry entry, int64_t panel, char *target,
   const Source &source = origin.matrix->source;
   const ArchiveTensor *tensor = source.get(entry);
   int64_t k = origin.matrix->k;
-  int64_t sourceBytes = getByteSize(source.type, k);
+  ParamRows sourceRows(source.param);
   int64_t rowBytes = getByteSize(to, k);
   const char *rows[kPanelRows] = {};
   for (int64_t n = 0; n < kPanelRows; ++n) {
     int32_t output = origin.matrix->lanes[origin.panel * rt::kLanes + n];
     if (output < 0 || !tensor)
       continue;
-    rows[n] = tensor->bytes.data() + output * sourceBytes;
+    rows[n] = sourceRows.get(*tensor, output, workspace.gathered);
     if (source.type == to)
       continue;
     workspace.rows.resize(kPanelRows * rowBytes);
@@ -305,7 +307,12 @@ static Error packVector(rt::VectorOp op, const WeightTensor &part,
   if (!source)
     return source.takeError();
   int64_t width = op.getLayout().getWidth();
+  ParamRows rows(source->param);
+  if (rows.getCount() != 1 || rows.getWidth() != width)
+    return makeError("parameter '" + op.getParam() +
+                     "' has not the shape of its layout");
   SmallVector<int32_t> lanes = op.getLayout().getLaneMap();
+  std::vector<char> gathered;
   std::vector<float> values(width);
   std::vector<float> packed(getEntryBytes(op) / sizeof(float));
   for (int64_t number = part.firstEntry;
@@ -313,11 +320,9 @@ static Error packVector(rt::VectorOp op, const WeightTensor &part,
     const ArchiveTensor *tensor = source->get(getEntry(number, op.getDepths()));
     if (!tensor)
       std::fill(values.begin(), values.end(), 0.0f);
-    else if (tensor->shape.size() != 1 || tensor->shape[0] != width)
-      return makeError("parameter '" + op.getParam() +
-                       "' has not the shape of its layout");
     else
-      widenRow(source->type, tensor->bytes.data(), values.data(), width);
+      widenRow(source->type, rows.get(*tensor, /*row=*/0, gathered),
+               values.data(), width);
     for (size_t i = 0; i < packed.size(); ++i) {
       int32_t element = lanes[i % lanes.size()];
       packed[i] = element < 0 ? 0 : values[element];

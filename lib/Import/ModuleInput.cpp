@@ -116,8 +116,7 @@ static StorageType getStorageType(Type type) {
 
 /// The parameter's keys are stored, with its shape and type.
 static llvm::Error checkParam(ParamOp param, const ArchiveSet &archives) {
-  RankedTensorType type = param.getTensorType();
-  StorageType storage = getStorageType(type.getElementType());
+  StorageType storage = getStorageType(param.getTensorType().getElementType());
   for (Attribute attribute : param.getKeys()) {
     auto text = dyn_cast<StringAttr>(attribute);
     if (!text)
@@ -130,12 +129,11 @@ static llvm::Error checkParam(ParamOp param, const ArchiveSet &archives) {
       return importError(name + " is in none of the " +
                          Twine(archives.getArchives().size()) +
                          " archives; say where it is with --archive");
-    if (ArrayRef<int64_t>(tensor->shape) != type.getShape() ||
-        tensor->type != storage)
+    ArrayRef<int64_t> shape = param.getSourceShape();
+    if (ArrayRef<int64_t>(tensor->shape) != shape || tensor->type != storage)
       return importError(name + " is stored as " + tensor->typeName + " " +
                          formatShape(tensor->shape) + ", declared as " +
-                         stringify(storage) + " " +
-                         formatShape(type.getShape()));
+                         stringify(storage) + " " + formatShape(shape));
   }
   return llvm::Error::success();
 }

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "Parameters.h"
 
+#include "rondo/Bundle/ParamRows.h"
 #include "rondo/Bundle/Storage.h"
 
 using namespace mlir;
@@ -25,19 +26,17 @@ static LogicalResult reportConversion(ParamOp param, ConversionResult result,
 
 /// The checkpoint's values, rounded to the type they are stored as.
 static FailureOr<Weights> load(ParamOp param, const ArchiveTensor &tensor) {
-  ArrayRef<int64_t> shape = param.getTensorType().getShape();
   StorageType stored = getStorageType(param.getStoredType());
+  ParamRows rows(param);
   Weights weights;
-  weights.width = shape.back();
+  weights.width = rows.getWidth();
   weights.values.resize(param.getTensorType().getNumElements());
-  int64_t bytes = getByteSize(tensor.type, weights.width);
-  std::vector<char> row(getByteSize(stored, weights.width));
+  std::vector<char> source, row(getByteSize(stored, weights.width));
   std::vector<float> scratch(weights.width);
-  for (int64_t i = 0, e = param.getTensorType().getNumElements();
-       i < e / weights.width; ++i) {
+  for (int64_t i = 0; i < rows.getCount(); ++i) {
     ConversionResult result =
-        convertRow(tensor.type, tensor.bytes.data() + i * bytes, stored,
-                   row.data(), scratch.data(), weights.width);
+        convertRow(tensor.type, rows.get(tensor, i, source), stored, row.data(),
+                   scratch.data(), weights.width);
     if (result != ConversionResult::Done)
       return reportConversion(param, result, tensor);
     widenRow(stored, row.data(), weights.values.data() + i * weights.width,

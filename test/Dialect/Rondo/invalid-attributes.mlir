@@ -62,3 +62,27 @@ module attributes {rondo.options = {arithmetic = "quick"}} {}
 
 // Tests that other names of the dialect are left to the passes that use them.
 module attributes {rondo.something_else = 1 : i64} {}
+
+// -----
+
+// Tests that a tensor has elements.
+// expected-error @below {{expected 1 to 4 dimensions of at least 1 and less than 2^62 elements}}
+rondo.param @part_c1_zero : tensor<8xf32> from ["w"] part <of = [8, 0], first = 0, run = 8, step = 8>
+
+// -----
+
+// Tests that the elements of a tensor can be counted.
+// expected-error @below {{expected 1 to 4 dimensions of at least 1 and less than 2^62 elements}}
+rondo.param @part_c1_many : tensor<8xf32> from ["w"] part <of = [4294967296, 4294967296], first = 0, run = 8, step = 8>
+
+// -----
+
+// Tests that runs have rows.
+// expected-error @below {{expected 'run' of at least 1 and below 2^31, got 0}}
+rondo.param @part_c2_run : tensor<8xf32> from ["w"] part <of = [8], first = 0, run = 0, step = 8>
+
+// -----
+
+// Tests that a part begins inside of a tensor.
+// expected-error @below {{expected 'first' of at least 0 and below 2^31, got -1}}
+rondo.param @part_c2_first : tensor<8xf32> from ["w"] part <of = [8], first = -1, run = 8, step = 8>

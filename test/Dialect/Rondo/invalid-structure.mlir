@@ -66,6 +66,36 @@ rondo.param @param_c6_all depths(2) : tensor<64xf32> from [unit, unit]
 
 // -----
 
+// Tests that a part of a matrix is one of a matrix.
+// expected-error @below {{'rondo.param' op expected a part of a matrix, got one of rank 3}}
+rondo.param @param_c7_rank : tensor<8x8xf32> from ["w"] part <of = [2, 8, 8], first = 0, run = 8, step = 8>
+
+// -----
+
+// Tests that rows of a part are rows of the tensor.
+// expected-error @below {{'rondo.param' op expected a part inside of the tensor, got row 103 and columns 0 to 8 of 103 rows and 8 columns}}
+rondo.param @param_c7_rows : tensor<16x8xf32> from ["w"] part <of = [103, 8], first = 0, run = 8, step = 96>
+
+// -----
+
+// Tests that columns of a part are columns of the tensor.
+// expected-error @below {{'rondo.param' op expected a part inside of the tensor, got row 15 and columns 1 to 9 of 16 rows and 8 columns}}
+rondo.param @param_c7_columns : tensor<16x8xf32> from ["w"] part <of = [16, 8], first = 0, run = 16, step = 16, column = 1>
+
+// -----
+
+// Tests that elements of a part are elements of the tensor.
+// expected-error @below {{'rondo.param' op expected a part inside of the tensor, got row 80 and columns 0 to 1 of 80 rows and 1 columns}}
+rondo.param @param_c7_vector : tensor<40xf32> from ["b"] part <of = [2, 40], first = 41, run = 40, step = 40>
+
+// -----
+
+// Tests that columns of a block type begin at a group.
+// expected-error @below {{'rondo.param' op expected columns of a block type to begin at a multiple of 32, got 16}}
+rondo.param @param_c7_group : tensor<16x32x!rondo.q8_0> from ["w"] part <of = [16, 64], first = 0, run = 16, step = 16, column = 16>
+
+// -----
+
 // Tests that rows of a block type are whole groups.
 // expected-error @below {{'rondo.param' op expected the last dimension of a block type to be a multiple of 32, got 48}}
 rondo.param @param_c5_groups : tensor<64x48x!rondo.q4_0> from ["w"]

@@ -84,6 +84,10 @@ rondo.param @side.a layers(2) depths(2) : tensor<8x64xf32> from [unit, "a.0.1", 
 // CHECK: rondo.param @side.b depths(2) : tensor<64x8xf32> stored as bf16 from ["b.0", "b.1"]
 rondo.param @side.b depths(2) : tensor<64x8xf32> stored as bf16 from ["b.0", "b.1"]
 rondo.param @side.w : tensor<64x64xf32> from ["w"]
+// CHECK: rondo.param @part.matrix : tensor<32x64xbf16> from ["w"] part <of = [96, 128], first = 16, run = 16, step = 48, column = 64>
+rondo.param @part.matrix : tensor<32x64xbf16> from ["w"] part <of = [96, 128], first = 16, run = 16, step = 48, column = 64>
+// CHECK: rondo.param @part.vector : tensor<40xf32> from ["b"] part <of = [2, 1, 4, 10], first = 40, run = 40, step = 40>
+rondo.param @part.vector : tensor<40xf32> from ["b"] part #rondo.part<of = [2, 1, 4, 10], first = 40, run = 40, step = 40>
 rondo.param @side.scale depths(2) : tensor<64xf32> from ["s.0", "s.1"]
 
 // CHECK-LABEL: rondo.block @side

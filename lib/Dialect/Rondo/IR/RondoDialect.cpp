@@ -43,6 +43,34 @@ void RondoDialect::initialize() {
       >();
 }
 
+LogicalResult PartAttr::verify(function_ref<InFlightDiagnostic()> emitError,
+                               ArrayRef<int64_t> of, int64_t first, int64_t run,
+                               int64_t step, int64_t column) {
+  // part_c1
+  constexpr int64_t kMaxElements = int64_t(1) << 62;
+  int64_t room = kMaxElements - 1;
+  for (int64_t size : of)
+    room = size < 1 ? 0 : room / size;
+  if (of.empty() || of.size() > 4 || room == 0)
+    return emitError() << "expected 1 to 4 dimensions of at least 1 and less "
+                          "than 2^62 elements";
+  // part_c2
+  for (auto [name, value, least] :
+       {std::tuple("first", first, 0), std::tuple("run", run, 1),
+        std::tuple("step", step, 1), std::tuple("column", column, 0)})
+    if (value < least || value > INT32_MAX)
+      return emitError() << "expected '" << name << "' of at least " << least
+                         << " and below 2^31, got " << value;
+  return success();
+}
+
+int64_t PartAttr::getElementCount() const {
+  int64_t count = 1;
+  for (int64_t size : getOf())
+    count *= size;
+  return count;
+}
+
 bool rondo::isRowsType(Type type) {
   auto tensor = dyn_cast<RankedTensorType>(type);
   return tensor && tensor.getRank() == 2 && tensor.isDynamicDim(0) &&

@@ -42,6 +42,33 @@ Type ParamOp::getStoredType() {
   return getStorage().value_or(getTensorType().getElementType());
 }
 
+/// param_c7
+static LogicalResult verifyPart(ParamOp op) {
+  if (!op.getPart())
+    return success();
+  PartAttr part = *op.getPart();
+  RankedTensorType type = op.getTensorType();
+  bool isMatrix = type.getRank() == 2;
+  if (isMatrix && part.getOf().size() != 2)
+    return op.emitOpError("expected a part of a matrix, got one of rank ")
+           << part.getOf().size();
+  int64_t rows = isMatrix ? part.getOf()[0] : part.getElementCount();
+  int64_t columns = isMatrix ? part.getOf()[1] : 1;
+  int64_t width = isMatrix ? type.getShape()[1] : 1;
+  int64_t last = part.getSourceRow(type.getShape()[0] - 1);
+  if (last >= rows || part.getColumn() + width > columns)
+    return op.emitOpError("expected a part inside of the tensor, got row ")
+           << last << " and columns " << part.getColumn() << " to "
+           << part.getColumn() + width << " of " << rows << " rows and "
+           << columns << " columns";
+  if (isBlockQuantized(type.getElementType()) &&
+      (part.getColumn() % 32 || columns % 32))
+    return op.emitOpError("expected columns of a block type to begin at a "
+                          "multiple of 32, got ")
+           << part.getColumn();
+  return success();
+}
+
 LogicalResult ParamOp::verify() {
   RankedTensorType type = getTensorType();
   // param_c1
@@ -81,7 +108,11 @@ LogicalResult ParamOp::verify() {
     return emitOpError("expected the last dimension of a block type to be a "
                        "multiple of 32, got ")
            << type.getShape().back();
-  return success();
+  return verifyPart(*this);
+}
+
+ArrayRef<int64_t> ParamOp::getSourceShape() {
+  return getPart() ? getPart()->getOf() : getTensorType().getShape();
 }
 
 //===----------------------------------------------------------------------===//

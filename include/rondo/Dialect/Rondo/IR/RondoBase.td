@@ -104,6 +104,38 @@ def Rondo_LoRAAttr : AttrDef<Rondo_Dialect, "LoRA"> {
   let assemblyFormat = "`<` $a `,` $b `,` `scale` `=` $scale `>`";
 }
 
+def Rondo_PartAttr : AttrDef<Rondo_Dialect, "Part"> {
+  let mnemonic = "part";
+  let summary = "which part of a stored tensor a parameter is";
+  let description = [{
+    `of` is the stored tensor's shape. Row i of a matrix is row
+    `first + i / run * step + i % run` of the tensor, from column `column` on: runs
+    of `run` rows that begin `step` rows apart. So parameters share a tensor that a
+    checkpoint fuses: q, k and v one after another or head by head, gate and up, a
+    matrix for two inputs. A vector counts elements of the flattened tensor as rows.
+
+    Rules:
+    - (part_c1) `of` has 1 to 4 dimensions of at least 1 and less than 2^62
+      elements;
+    - (part_c2) `run` and `step` are at least 1, `first` and `column` at least 0, and
+      all are below 2^31.
+  }];
+  let parameters = (ins ArrayRefParameter<"int64_t">:$of, "int64_t":$first, "int64_t":$run,
+                        "int64_t":$step, DefaultValuedParameter<"int64_t", "0">:$column);
+  let assemblyFormat = [{
+    `<` `of` `=` `[` $of `]` `,` `first` `=` $first `,` `run` `=` $run `,` `step` `=` $step
+    (`,` `column` `=` $column^)? `>`
+  }];
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    int64_t getElementCount() const;
+    /// Row of the stored tensor that row `row` of the parameter is.
+    int64_t getSourceRow(int64_t row) const {
+      return getFirst() + row / getRun() * getStep() + row % getRun();
+    }
+  }];
+}
+
 /// Angular frequencies, radians a position. Elements rather than a dense array:
 /// the text of a dense array does not keep all bits of its values.
 def Rondo_FrequenciesAttr : FloatElementsAttr<32>;

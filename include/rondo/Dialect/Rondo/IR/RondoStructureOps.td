@@ -26,7 +26,8 @@ def Rondo_ParamOp : Rondo_Op<"param", [Symbol, HasParent<"::mlir::ModuleOp">]> {
     executed; a key may then be `unit`: there is no tensor, and the entry is zero.
     Keys are listed layer by layer, in each depth by depth. `stored as` names the
     element type that the values are converted to when they are packed
-    (`rondoc --weights`).
+    (`rondoc --weights`). `part` says which part of each tensor the parameter is; it
+    is the whole one otherwise.
 
     Rules:
     - (param_c1) the shape is static, of rank 1 or 2, and without zeros;
@@ -36,7 +37,9 @@ def Rondo_ParamOp : Rondo_Op<"param", [Symbol, HasParent<"::mlir::ModuleOp">]> {
       depth;
     - (param_c4) `layers` and `depths` are at least 1;
     - (param_c5) the last dimension of a block type is a multiple of 32;
-    - (param_c6) a key is `unit` only with `depths`, and not all are.
+    - (param_c6) a key is `unit` only with `depths`, and not all are;
+    - (param_c7) a `part` of a matrix is one of a matrix, and lies inside the tensor;
+      its columns begin at a block if the type has blocks.
 
     Introduced by the importers; removed when weights are packed (phase `tiled`).
 
@@ -46,14 +49,17 @@ def Rondo_ParamOp : Rondo_Op<"param", [Symbol, HasParent<"::mlir::ModuleOp">]> {
     rondo.param @final_norm : tensor<64xf32> from ["norm"]
     rondo.param @q.a layers(2) depths(2) : tensor<8x64xf32>
       from [unit, "l.0.q.a.1", unit, "l.1.q.a.1"]
+    rondo.param @up : tensor<128x64xbf16> from ["gate_up"]
+      part #rondo.part<of = [256, 64], first = 128, run = 128, step = 128>
     ```
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<AnyRankedTensor>:$type,
                        Rondo_KeysAttr:$keys, OptionalAttr<I64Attr>:$layers,
-                       OptionalAttr<I64Attr>:$depths, OptionalAttr<TypeAttr>:$storage);
+                       OptionalAttr<I64Attr>:$depths, OptionalAttr<TypeAttr>:$storage,
+                       OptionalAttr<Rondo_PartAttr>:$part);
   let assemblyFormat = [{
     $sym_name (`layers` `(` $layers^ `)`)? (`depths` `(` $depths^ `)`)? `:` $type
-    (`stored` `as` $storage^)? `from` $keys attr-dict
+    (`stored` `as` $storage^)? `from` $keys (`part` $part^)? attr-dict
   }];
   let hasVerifier = 1;
   let extraClassDeclaration = [{
@@ -61,6 +67,8 @@ def Rondo_ParamOp : Rondo_Op<"param", [Symbol, HasParent<"::mlir::ModuleOp">]> {
     ::mlir::Type getStoredType();
     /// Shape and storage type of one entry.
     ::mlir::RankedTensorType getTensorType();
+    /// Shape of the tensors that the keys name.
+    ::llvm::ArrayRef<int64_t> getSourceShape();
     /// Layers of the stack; 1 for a parameter without.
     int64_t getLayerCount();
     /// Entries of each layer; 1 for a parameter that does not vary by depth.
