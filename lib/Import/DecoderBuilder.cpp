@@ -16,7 +16,7 @@
 //     %logits = rondo.linear %n, [@head]
 //
 //===----------------------------------------------------------------------===//
-#include "DecoderWeights.h"
+#include "RowBuilder.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -27,106 +27,6 @@ using namespace mlir;
 using namespace rondo;
 
 namespace {
-/// Emits ops on rows; the layers' own code reads as the equations.
-class RowBuilder {
-public:
-  RowBuilder(OpBuilder &builder, Location loc) : builder(builder), loc(loc) {}
-
-  RankedTensorType getRows(int64_t width) {
-    return RankedTensorType::get({ShapedType::kDynamic, width},
-                                 builder.getF32Type());
-  }
-
-  Value norm(Value rows, const Param &weight, const Decoder &decoder,
-             std::optional<int64_t> heads = std::nullopt) {
-    llvm::APFloat eps(decoder.eps);
-    FloatAttr plus = decoder.normOffset == 0
-                         ? FloatAttr()
-                         : builder.getF32FloatAttr(decoder.normOffset);
-    return NormOp::create(builder, loc, rows.getType(), NormKind::RMS, rows,
-                          getSymbol(weight.symbol), plus,
-                          /*bias=*/FlatSymbolRefAttr(), eps,
-                          heads ? builder.getI64IntegerAttr(*heads)
-                                : IntegerAttr());
-  }
-
-  /// All of `matrices` on the same rows: one op if they are stored alike, since
-  /// one arithmetic mode holds for all weights of an op, else one each.
-  SmallVector<Value> linear(Value rows,
-                            ArrayRef<const LinearParams *> matrices) {
-    bool alike = llvm::all_of(matrices, [&](const LinearParams *matrix) {
-      return matrix->weight.type == matrices.front()->weight.type;
-    });
-    SmallVector<Value> results;
-    for (size_t i = 0; i < matrices.size();) {
-      size_t count = alike ? matrices.size() : 1;
-      llvm::append_range(results, createLinear(rows, matrices.slice(i, count)));
-      i += count;
-    }
-    return results;
-  }
-  Value linear(Value rows, const LinearParams &matrix) {
-    return linear(rows, {&matrix}).front();
-  }
-
-  Value rope(Value rows, int64_t heads, const Decoder &decoder) {
-    return RopeOp::create(builder, loc, rows.getType(), decoder.ropePairs, rows,
-                          heads, builder.getF32VectorAttr(decoder.frequencies));
-  }
-  Value activate(Value rows, ActivationKind kind) {
-    return ActivationOp::create(builder, loc, rows.getType(), kind, rows);
-  }
-  Value add(Value a, Value b) {
-    return arith::AddFOp::create(builder, loc, a, b);
-  }
-  Value scale(Value rows, const Param &weight) {
-    return ScaleOp::create(builder, loc, rows.getType(), rows,
-                           getSymbol(weight.symbol), /*factor=*/FloatAttr());
-  }
-  Value multiply(Value a, Value b) {
-    return arith::MulFOp::create(builder, loc, a, b);
-  }
-  void trace(StringRef name, Value rows, bool isSingle = false) {
-    TraceOp::create(builder, loc, name, rows, isSingle);
-  }
-
-  FlatSymbolRefAttr getSymbol(StringRef name) {
-    return FlatSymbolRefAttr::get(builder.getContext(), name);
-  }
-
-  OpBuilder &builder;
-  Location loc;
-
-private:
-  ValueRange createLinear(Value rows, ArrayRef<const LinearParams *> matrices) {
-    SmallVector<Type> types;
-    SmallVector<Attribute> weights, biases, deltas;
-    bool hasBias = false, hasDelta = false;
-    for (const LinearParams *matrix : matrices) {
-      types.push_back(getRows(matrix->weight.shape.front()));
-      weights.push_back(getSymbol(matrix->weight.symbol));
-      hasBias |= matrix->bias.has_value();
-      biases.push_back(matrix->bias ? Attribute(getSymbol(matrix->bias->symbol))
-                                    : builder.getUnitAttr());
-      hasDelta |= matrix->delta.has_value();
-      deltas.push_back(matrix->delta ? getDelta(*matrix->delta)
-                                     : builder.getUnitAttr());
-    }
-    return LinearOp::create(
-               builder, loc, types, rows, builder.getArrayAttr(weights),
-               hasBias ? builder.getArrayAttr(biases) : ArrayAttr(),
-               hasDelta ? builder.getArrayAttr(deltas) : ArrayAttr(),
-               /*arithmetic=*/ArithmeticAttr())
-        .getOutputs();
-  }
-
-  Attribute getDelta(const DeltaParams &delta) {
-    return LoRAAttr::get(builder.getContext(), getSymbol(delta.a.symbol),
-                         getSymbol(delta.b.symbol),
-                         builder.getF32FloatAttr(delta.scale));
-  }
-};
-
 class DecoderBuilder {
 public:
   DecoderBuilder(const Decoder &decoder, TensorTable &tensors,
