@@ -64,8 +64,11 @@ def tools() -> Tools:
 
 def write_llama(folder: Path, *, hidden: int = 64, layers: int = 2, heads: int = 4, kv_heads: int = 2,
                 head_dim: int | None = None, width: int = 96, vocabulary: int = 160, biases: bool = False,
-                tied: bool = True, rope: dict | None = None, seed: int = 1) -> Path:
-    """A Hugging Face folder of a small Llama with random f32 weights; `rope` is the configuration's `rope_scaling`."""
+                tied: bool = True, rope: dict | None = None, head_norms: bool = False, seed: int = 1) -> Path:
+    """A Hugging Face folder of a small Llama with random f32 weights; `rope` is the configuration's `rope_scaling`.
+
+    With `head_norms` it is a Nanbeige of two loops, the family that norms each head of q and k.
+    """
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     head = head_dim or hidden // heads
@@ -89,6 +92,9 @@ def write_llama(folder: Path, *, hidden: int = 64, layers: int = 2, heads: int =
             name + "self_attn.o_proj.weight": matrix(hidden, heads * head),
             name + "mlp.gate_proj.weight": matrix(width, hidden), name + "mlp.up_proj.weight": matrix(width, hidden),
             name + "mlp.down_proj.weight": matrix(hidden, width)}
+        if head_norms:
+            tensors |= {f"{name}self_attn.{which}_layernorm.weight":
+                        (1 + 0.2 * rng.standard_normal(head)).astype(np.float32) for which in "qk"}
     if biases:
         tensors |= {name.removesuffix("weight") + "bias": rng.standard_normal(len(value)).astype(np.float32)
                     for name, value in tensors.items() if "_proj." in name}
@@ -99,5 +105,8 @@ def write_llama(folder: Path, *, hidden: int = 64, layers: int = 2, heads: int =
               "head_dim": head, "vocab_size": vocabulary, "max_position_embeddings": 2048, "rms_norm_eps": 1e-5,
               "rope_theta": 10000.0, "rope_scaling": rope, "tie_word_embeddings": tied, "torch_dtype": "float32",
               "bos_token_id": 1, "eos_token_id": 2}
+    if head_norms:
+        config |= {"architectures": ["NanbeigeForCausalLM"], "model_type": "nanbeige", "qk_layernorm": True,
+                   "num_loops": 2, "skip_loop_final_norm": False}
     (folder / "config.json").write_text(json.dumps(config))
     return folder

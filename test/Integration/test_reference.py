@@ -29,6 +29,7 @@ MODELS = {
     "mqa-linear-two-loops": (
         {"kv_heads": 1, "head_dim": 32, "rope": {"rope_type": "linear", "factor": 4.0}, "layers": 4},
         ["0:0:2", "2:3:3"]),
+    "head-norms40-two-loops": ({"head_norms": True, "head_dim": 40, "tied": False}, []),
 }
 STORAGE = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"]
 LENGTHS = [1, 9, 70, 300]

@@ -63,13 +63,18 @@ private:
     row.row = number;
     if (vectorsVary)
       row.side = emitSide(code, values, number);
+    // Regions share constants with the statistics, and with each other.
+    for (Operation *op : statistics)
+      if (op->hasTrait<OpTrait::ConstantLike>())
+        emitChunkOp(code, facts, values, row, op);
     return row;
   }
 
   /// Statistics of one row.
   void emitStatistics(RowEnvironment &row) {
     for (Operation *op : statistics)
-      emitChunkOp(code, facts, values, row, op);
+      if (!op->hasTrait<OpTrait::ConstantLike>())
+        emitChunkOp(code, facts, values, row, op);
   }
 
   //===--- Rows only ------------------------------------------------------===//
