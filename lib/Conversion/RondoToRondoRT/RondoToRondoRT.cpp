@@ -305,7 +305,9 @@ private:
       }
       entry.layer = unit.apply.getLayer().compose(indices).front();
       entry.side = unit.apply.getSide().compose(indices).front();
-      entry.slot = unit.apply.getSlot().compose(indices).front();
+      // A body without caches has no slots, whatever its call sites say.
+      if (rt::BodyOp(bodies[unit.body]).getCaches())
+        entry.slot = unit.apply.getSlot().compose(indices).front();
     }
     table.push_back(entry);
     return success();
@@ -327,21 +329,18 @@ LogicalResult rondo::convertRondoToRondoRT(ModuleOp module) {
   auto model = module.lookupSymbol<func::FuncOp>("model");
   if (!model)
     return success();
-  insertStateCopies(model);
-  FailureOr<ModelTree> tree = buildModelTree(model);
-  if (failed(tree))
+  FailureOr<PlacedModel> placed = placeStates(model);
+  if (failed(placed))
     return failure();
-  FailureOr<StateMap> states = assignStates(*tree);
-  if (failed(states))
-    return failure();
+  ModelTree &tree = placed->tree;
 
-  BodyBuilder bodies(module, *states);
-  tree->forEachUnit([&](Unit &unit) { bodies.build(unit); });
+  BodyBuilder bodies(module, placed->states);
+  tree.forEachUnit([&](Unit &unit) { bodies.build(unit); });
 
   TracePoints trace(module.getContext());
   trace.addFixed(bodies.prelude);
   ScheduleBuilder schedule(bodies.bodies, trace);
-  if (failed(schedule.build(tree->nodes)))
+  if (failed(schedule.build(tree.nodes)))
     return failure();
   trace.addFixed(bodies.coda);
   OpBuilder builder(bodies.prelude);

@@ -36,7 +36,9 @@ static bool isComputedIn(mlir::Block *block, Value value) {
   return def && def->getBlock() == block;
 }
 
-void rondo::insertStateCopies(func::FuncOp model) {
+/// Copies where two carried values start from one value or a yielded value is
+/// not computed by the iteration itself.
+static void insertStateCopies(func::FuncOp model) {
   model.walk([](LoopOp loop) {
     for (OpOperand &init : loop.getInitsMutable())
       if (isReadElsewhere(init))
@@ -128,32 +130,37 @@ private:
 // Symbolic execution
 //===----------------------------------------------------------------------===//
 
+/// A unit that would read a state which holds something else by then.
+struct LostRead {
+  Unit *unit;
+  Value value;
+};
+
 /// Executes the model with versions instead of numbers. Two iterations of a
 /// loop show everything that its later ones do.
 class StateCheck {
 public:
   explicit StateCheck(StateClasses &classes) : classes(classes) {}
 
-  LogicalResult run(std::vector<Node> &nodes) {
+  /// The first read that finds its state overwritten.
+  std::optional<LostRead> findLostRead(std::vector<Node> &nodes) {
     for (Node &node : nodes)
-      if (failed(node.isLoop() ? runLoop(node) : runUnit(*node.unit)))
-        return failure();
-    return success();
+      if (auto lost = node.isLoop() ? runLoop(node) : runUnit(*node.unit))
+        return lost;
+    return std::nullopt;
   }
 
 private:
-  LogicalResult runUnit(Unit &unit) {
-    Operation *op = unit.apply ? unit.apply.getOperation() : unit.run.front();
+  std::optional<LostRead> runUnit(Unit &unit) {
     for (Value input : unit.inputs)
       if (content[classes.getState(input)] != version.lookup(input))
-        return op->emitError("reads a state that is overwritten before; carry "
-                             "the value through a loop result of its own");
+        return LostRead{&unit, input};
     for (Value output : unit.outputs)
       content[classes.getState(output)] = version[output] = ++next;
-    return success();
+    return std::nullopt;
   }
 
-  LogicalResult runLoop(Node &node) {
+  std::optional<LostRead> runLoop(Node &node) {
     mlir::Block &body = node.loop.getBody().front();
     SmallVector<int64_t> carried;
     for (Value init : node.loop.getInits())
@@ -162,8 +169,8 @@ private:
     for (int64_t trip = 0; trip < trips; ++trip) {
       for (auto [i, value] : llvm::enumerate(carried))
         version[body.getArgument(i + 1)] = value;
-      if (failed(run(node.children)))
-        return failure();
+      if (std::optional<LostRead> lost = findLostRead(node.children))
+        return lost;
       for (auto [i, value] :
            llvm::enumerate(body.getTerminator()->getOperands()))
         carried[i] = version.lookup(value);
@@ -172,7 +179,7 @@ private:
       version[node.loop.getResult(i)] = value;
       content[classes.getState(node.loop.getResult(i))] = value;
     }
-    return success();
+    return std::nullopt;
   }
 
   StateClasses &classes;
@@ -182,16 +189,85 @@ private:
 };
 } // namespace
 
-FailureOr<StateMap> rondo::assignStates(ModelTree &tree) {
-  StateClasses classes(tree);
-  if (failed(StateCheck(classes).run(tree.nodes)))
-    return failure();
-  StateMap states;
-  tree.forEachUnit([&](Unit &unit) {
-    for (Value value : unit.inputs)
-      states[value] = classes.getState(value);
-    for (Value value : unit.outputs)
-      states[value] = classes.getState(value);
-  });
-  return states;
+//===----------------------------------------------------------------------===//
+// Repair
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// Inserts copies until every read finds what it asks for.
+class Repair {
+public:
+  explicit Repair(func::FuncOp model) : model(model) {}
+
+  /// Gives the reader of `lost` a copy that nothing overwrites. If that was in
+  /// vain, blocks share too many states: then they get states of their own.
+  void apply(LostRead lost) {
+    if (kept.insert(lost.value).second)
+      return keepFor(lost);
+    // States are then shared inside loops alone, position by position.
+    if (isIsolated)
+      llvm::report_fatal_error("a copied state is overwritten");
+    isIsolated = true;
+    model.walk(isolate);
+  }
+
+private:
+  /// Copies the value where it is defined. A block reads the states of its
+  /// first call site, so the copy is copied there in front of it.
+  static void keepFor(LostRead lost) {
+    OpBuilder builder(lost.value.getContext());
+    builder.setInsertionPointAfterValue(lost.value);
+    Value copy = rt::CopyOp::create(builder, lost.value.getLoc(),
+                                    lost.value.getType(), lost.value);
+    for (Operation *op : lost.unit->run)
+      op->replaceUsesOfWith(lost.value, copy);
+    if (!lost.unit->apply)
+      return;
+    for (OpOperand &operand : lost.unit->apply.getInputsMutable())
+      if (operand.get() == lost.value) {
+        operand.set(copy);
+        replaceByCopy(operand);
+      }
+  }
+
+  /// Copies in front of and behind a call site, so that nothing else shares the
+  /// states of its arguments and results.
+  static void isolate(ApplyOp site) {
+    for (OpOperand &operand : site.getInputsMutable())
+      replaceByCopy(operand);
+    OpBuilder builder(site.getContext());
+    builder.setInsertionPointAfter(site);
+    for (Value result : site.getOutputs()) {
+      auto copy =
+          rt::CopyOp::create(builder, site.getLoc(), result.getType(), result);
+      result.replaceAllUsesExcept(copy, copy);
+    }
+  }
+
+  func::FuncOp model;
+  DenseSet<Value> kept;
+  bool isIsolated = false;
+};
+} // namespace
+
+FailureOr<PlacedModel> rondo::placeStates(func::FuncOp model) {
+  insertStateCopies(model);
+  Repair repair(model);
+  while (true) {
+    FailureOr<ModelTree> tree = buildModelTree(model);
+    if (failed(tree))
+      return failure();
+    StateClasses classes(*tree);
+    if (auto lost = StateCheck(classes).findLostRead(tree->nodes)) {
+      repair.apply(*lost);
+      continue;
+    }
+    PlacedModel placed;
+    tree->forEachUnit([&](Unit &unit) {
+      for (Value value : llvm::concat<Value>(unit.inputs, unit.outputs))
+        placed.states[value] = classes.getState(value);
+    });
+    placed.tree = std::move(*tree);
+    return placed;
+  }
 }

@@ -26,14 +26,15 @@ namespace rondo {
 /// The state of every model-level value.
 using StateMap = llvm::DenseMap<mlir::Value, int64_t>;
 
-/// Inserts `rondo_rt.copy` where two carried values start from one value or a
-/// yielded value is not computed by the iteration itself. Run before
-/// buildModelTree.
-void insertStateCopies(mlir::func::FuncOp model);
+/// A model whose values have places.
+struct PlacedModel {
+  ModelTree tree;
+  StateMap states;
+};
 
-/// Numbers the states of `tree`. Emits an error at the unit that would read an
-/// overwritten state.
-llvm::FailureOr<StateMap> assignStates(ModelTree &tree);
+/// Numbers the states of `model`'s values, after inserting `rondo_rt.copy`
+/// where a unit would read a state that is overwritten before.
+llvm::FailureOr<PlacedModel> placeStates(mlir::func::FuncOp model);
 
 } // namespace rondo
 

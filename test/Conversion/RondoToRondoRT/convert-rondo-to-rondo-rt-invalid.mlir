@@ -24,28 +24,6 @@ func.func @model(%t: tensor<?xi32>) -> tensor<?x64xf32> {
 
 // -----
 
-// Tests that a state is not read after it was overwritten.
-rondo.param @e : tensor<96x64xf32> from ["e"]
-rondo.block @swap(%a: tensor<?x64xf32>, %b: tensor<?x64xf32>) -> (tensor<?x64xf32>, tensor<?x64xf32>) {
-  %s = arith.addf %a, %b : tensor<?x64xf32>
-  %d = arith.subf %a, %b : tensor<?x64xf32>
-  rondo.yield %s, %d : tensor<?x64xf32>, tensor<?x64xf32>
-}
-func.func @model(%t: tensor<?xi32>) -> tensor<?x96xf32> {
-  %x = rondo.embed %t, @e : tensor<?xi32> -> tensor<?x64xf32>
-  %y:2 = rondo.loop %d to 3 carries(%a = %x, %b = %x) : tensor<?x64xf32>, tensor<?x64xf32> {
-    %z:2 = rondo.apply @swap(%a, %b) at(%d) layer(0) side(d0) slot(0) : (tensor<?x64xf32>, tensor<?x64xf32>) -> (tensor<?x64xf32>, tensor<?x64xf32>)
-    // expected-error @below {{reads a state that is overwritten before; carry the value through a loop result of its own}}
-    %w:2 = rondo.apply @swap(%a, %z#1) at(%d) layer(0) side(d0) slot(0) : (tensor<?x64xf32>, tensor<?x64xf32>) -> (tensor<?x64xf32>, tensor<?x64xf32>)
-    rondo.yield %w#0, %w#1 : tensor<?x64xf32>, tensor<?x64xf32>
-  }
-  %s = arith.addf %y#0, %y#1 : tensor<?x64xf32>
-  %l = rondo.linear %s, [@e] : tensor<?x64xf32> -> tensor<?x96xf32>
-  return %l : tensor<?x96xf32>
-}
-
-// -----
-
 // Tests that indices are induction values, so that the schedule is known.
 rondo.param @e : tensor<96x64xf32> from ["e"]
 rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {

@@ -120,3 +120,32 @@ func.func @model(%t: tensor<?xi32>) -> tensor<?x96xf32> {
 func.func @other() {
   return
 }
+
+// -----
+
+// Tests that a value of the iteration before is copied before its state is
+// overwritten, and that a body without caches has no slots.
+
+// CHECK-LABEL: module
+// CHECK: rondo_rt.schedule bodies [0, 1, 2, 0, 1, 2] {{.*}} slots [0, 0, 0, 0, 0, 0]
+// CHECK: rondo_rt.body @between block 0 caches(0) inputs [1] outputs [2]
+// CHECK: rondo_rt.copy
+// CHECK: rondo_rt.body @double_body block 1 caches(0) inputs [1] outputs [1]
+// CHECK: rondo_rt.body @between_{{[0-9]+}} block 2 caches(0) inputs [2] outputs [0]
+// CHECK: rondo_rt.copy
+// CHECK: rondo_rt.body @coda coda 0 caches(0) inputs [1, 0] outputs []
+rondo.param @e : tensor<96x64xf32> from ["e"]
+rondo.block @double(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+  %y = arith.addf %x, %x : tensor<?x64xf32>
+  rondo.yield %y : tensor<?x64xf32>
+}
+func.func @model(%t: tensor<?xi32>) -> tensor<?x96xf32> {
+  %x = rondo.embed %t, @e : tensor<?xi32> -> tensor<?x64xf32>
+  %y:2 = rondo.loop %d to 2 carries(%h = %x, %before = %x) : tensor<?x64xf32>, tensor<?x64xf32> {
+    %z = rondo.apply @double(%h) at(%d) layer(0) side(d0) slot(d0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+    rondo.yield %z, %h : tensor<?x64xf32>, tensor<?x64xf32>
+  }
+  %s = arith.addf %y#0, %y#1 : tensor<?x64xf32>
+  %l = rondo.linear %s, [@e] : tensor<?x64xf32> -> tensor<?x96xf32>
+  return %l : tensor<?x96xf32>
+}
