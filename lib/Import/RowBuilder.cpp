@@ -30,8 +30,8 @@ Value RowBuilder::norm(Value rows, const Param &weight, const Decoder &decoder,
                               : IntegerAttr());
 }
 
-SmallVector<Value>
-RowBuilder::linear(Value rows, ArrayRef<const LinearParams *> matrices) {
+SmallVector<Value> RowBuilder::linear(Value rows,
+                                      ArrayRef<const LinearParams *> matrices) {
   bool alike = llvm::all_of(matrices, [&](const LinearParams *matrix) {
     return matrix->weight.type == matrices.front()->weight.type;
   });
@@ -93,11 +93,11 @@ ValueRange RowBuilder::createLinear(Value rows,
     deltas.push_back(matrix->delta ? getDelta(*matrix->delta)
                                    : builder.getUnitAttr());
   }
-  return LinearOp::create(
-             builder, loc, types, rows, builder.getArrayAttr(weights),
-             hasBias ? builder.getArrayAttr(biases) : ArrayAttr(),
-             hasDelta ? builder.getArrayAttr(deltas) : ArrayAttr(),
-             /*arithmetic=*/ArithmeticAttr())
+  return LinearOp::create(builder, loc, types, rows,
+                          builder.getArrayAttr(weights),
+                          hasBias ? builder.getArrayAttr(biases) : ArrayAttr(),
+                          hasDelta ? builder.getArrayAttr(deltas) : ArrayAttr(),
+                          /*arithmetic=*/ArithmeticAttr())
       .getOutputs();
 }
 
