@@ -13,6 +13,7 @@
 
 #include "PackedStorage.h"
 #include "rondo/Bundle/StoredLayers.h"
+#include "rondo/Dialect/Rondo/Analysis/KVPolicy.h"
 #include "rondo/Dialect/Rondo/IR/RondoModuleAttrs.h"
 #include "rondo/Dialect/RondoRT/IR/RondoRT.h"
 #include "rondo_rt/abi.h"
@@ -74,8 +75,14 @@ static int64_t getKVElementBytes(ModuleOp module) {
   return type ? type.getValue().getIntOrFloatBitWidth() / 8 : sizeof(float);
 }
 
-static KVPlan readKV(ModuleOp module, DictionaryAttr kv) {
+static FailureOr<KVPlan> readKV(ModuleOp module, DictionaryAttr kv) {
   KVPlan plan;
+  if (auto name = module->getAttrOfType<StringAttr>(kKVPolicyAttr)) {
+    llvm::Expected<KVPolicy> policy = KVPolicy::parse(name);
+    if (!policy)
+      return module.emitError(toString(policy.takeError()));
+    plan.chunkInvariant = policy->isChunkInvariant();
+  }
   plan.slots = getInteger(kv, "slots");
   plan.heads = getInteger(kv, "heads");
   plan.headDim = getInteger(kv, "head_dim");
@@ -95,7 +102,10 @@ LogicalResult PlanBuilder::readModuleAttributes() {
     return module.emitError("expected the module attributes 'rondo_rt.kv', "
                             "'rondo_rt.arena_bytes' and "
                             "'rondo_rt.scratch_bytes' of phase 'buffers'");
-  plan.kv = readKV(module, kv);
+  FailureOr<KVPlan> kvPlan = readKV(module, kv);
+  if (failed(kvPlan))
+    return failure();
+  plan.kv = *kvPlan;
   plan.arenaBytes = arena.getInt();
   plan.scratchBytes = scratch.getInt();
   auto points = module->getAttrOfType<ArrayAttr>("rondo_rt.trace_points");

@@ -166,7 +166,9 @@ void CommandLine::addModel() {
       ->expected(1)
       ->take_all();
   add("--kv-policy", options.input.kvPolicy,
-      "another KV policy than the checkpoint's", group, "NAME");
+      "another KV policy than the checkpoint's: per-depth, last-exited, "
+      "first-step, final-shared, modulo:S, first-then-shared:S",
+      group, "NAME");
   addFlag("--force-kv-policy", options.input.forceKVPolicy,
           "accept a policy that the checkpoint is not trained for", group);
   add("--lora", texts.lora, "auto, merge or separate (default auto)", group,

@@ -40,45 +40,47 @@ public:
     params = declareParams(decoder, tensors, builder, loc);
     if (llvm::Error error = tensors.finish())
       return std::move(error);
-    bool reuses = llvm::any_of(decoder.schedule.segments,
-                               [](const Segment &s) { return s.reusesKV; });
+    bool reuses =
+        llvm::any_of(decoder.schedule.segments, [](const Segment &segment) {
+          return !segment.kv.appends(segment.visits - 1);
+        });
     for (const LayerGroup &group : params.groups) {
-      buildBlock(group, /*reusesKV=*/false);
+      buildBlock(group, /*appends=*/true);
       if (reuses)
-        buildBlock(group, /*reusesKV=*/true);
+        buildBlock(group, /*appends=*/false);
     }
     buildFunction();
     return std::move(module);
   }
 
 private:
-  static std::string getBlockName(const LayerGroup &group, bool reusesKV) {
-    return (reusesKV ? "layer_reuse" : "layer") + group.suffix;
+  static std::string getBlockName(const LayerGroup &group, bool appends) {
+    return (appends ? "layer" : "layer_reuse") + group.suffix;
   }
 
   //===--- Blocks ---------------------------------------------------------===//
 
-  /// One layer. With `reusesKV` it reads the keys and values that an earlier
-  /// execution left in its slot.
-  void buildBlock(const LayerGroup &group, bool reusesKV) {
+  /// One layer. Unless it `appends`, it reads the keys and values that an
+  /// earlier execution left in its slot.
+  void buildBlock(const LayerGroup &group, bool appends) {
     OpBuilder::InsertionGuard guard(builder);
     RankedTensorType type = rows.getRows(decoder.hidden);
     auto block =
-        BlockOp::create(builder, loc, getBlockName(group, reusesKV),
+        BlockOp::create(builder, loc, getBlockName(group, appends),
                         builder.getFunctionType({type}, {type}), /*caches=*/1);
     Block *body = builder.createBlock(&block.getBody(), {}, {type}, {loc});
     Value x = body->getArgument(0);
-    x = rows.add(x, buildAttention(group, x, reusesKV));
+    x = rows.add(x, buildAttention(group, x, appends));
     x = rows.add(x, buildMLP(group, x));
     if (group.encoding)
       x = rows.scale(x, *group.encoding);
     YieldOp::create(builder, loc, x);
   }
 
-  Value buildAttention(const LayerGroup &group, Value x, bool reusesKV) {
+  Value buildAttention(const LayerGroup &group, Value x, bool appends) {
     Value a = rows.norm(x, group.attentionNorm, decoder);
     Value q;
-    if (reusesKV) {
+    if (!appends) {
       q = rows.linear(a, group.q);
     } else {
       SmallVector<Value> qkv = rows.linear(a, {&group.q, &group.k, &group.v});
@@ -139,28 +141,20 @@ private:
     int64_t base = nextSlot;
     nextSlot += segment.getSlots();
     if (!segment.looped)
-      return buildLayers(segment, x, /*visit=*/nullptr, base, 0, false);
+      return buildLayers(segment, x, base, /*range=*/nullptr,
+                         /*visit=*/nullptr);
     if (segment.layerMajor)
       return buildLayerMajor(segment, x, base);
-    if (!segment.reusesKV)
-      return buildVisits(segment, segment.visits, x, base, segment.count,
-                         /*reusesKV=*/false);
-    // The first visit fills the slots, the others read them.
-    x = buildLayers(segment, x, /*visit=*/nullptr, base, 0, false);
-    x = endVisit(segment, x);
-    if (segment.visits == 1)
-      return x;
-    return buildVisits(segment, segment.visits - 1, x, base, 0,
-                       /*reusesKV=*/true);
+    for (const VisitRange &range : getRanges(segment))
+      x = buildLoop(range.count, x, [&](Value visit, Value state) {
+        state = buildLayers(segment, state, base, &range, visit);
+        return endVisit(segment, state);
+      });
+    return x;
   }
 
-  /// The loop over visits; slots advance by `slotStride` from one to the next.
-  Value buildVisits(const Segment &segment, int64_t visits, Value x,
-                    int64_t base, int64_t slotStride, bool reusesKV) {
-    return buildLoop(visits, x, [&](Value visit, Value state) {
-      state = buildLayers(segment, state, visit, base, slotStride, reusesKV);
-      return endVisit(segment, state);
-    });
+  SmallVector<VisitRange> getRanges(const Segment &segment) {
+    return segment.kv.getRanges(segment.visits, builder.getContext());
   }
 
   Value endVisit(const Segment &segment, Value x) {
@@ -191,37 +185,32 @@ private:
   }
 
   /// One visit of a segment: a loop over the layers of each group in it.
-  Value buildLayers(const Segment &segment, Value x, Value visit, int64_t base,
-                    int64_t slotStride, bool reusesKV) {
+  Value buildLayers(const Segment &segment, Value x, int64_t base,
+                    const VisitRange *range, Value visit) {
     for (const Part &part : splitByGroup(segment)) {
       int64_t slot = base + part.first - segment.first;
       x = buildLoop(part.count, x, [&](Value layer, Value state) {
-        return buildApply({part, visit, layer, slot, slotStride,
-                           /*layerStride=*/1, /*firstSide=*/reusesKV ? 1 : 0,
-                           reusesKV},
+        return buildApply({part, layer, slot, /*layerStride=*/1,
+                           /*versionStride=*/segment.count, range, visit},
                           state);
       });
     }
     return x;
   }
 
-  /// A loop over the layers around a loop over the visits of each.
+  /// A loop over the layers around loops over the visits of each.
   Value buildLayerMajor(const Segment &segment, Value x, int64_t base) {
-    int64_t perLayer = segment.reusesKV ? 1 : segment.visits;
+    int64_t versions = segment.kv.getVersionCount(segment.visits);
     for (const Part &part : splitByGroup(segment)) {
-      int64_t slot = base + (part.first - segment.first) * perLayer;
+      int64_t slot = base + (part.first - segment.first) * versions;
       x = buildLoop(part.count, x, [&](Value layer, Value state) {
-        if (segment.reusesKV)
-          state = buildApply({part, /*visit=*/nullptr, layer, slot}, state);
-        int64_t before = segment.reusesKV ? 1 : 0;
-        return buildLoop(segment.visits - before, state,
-                         [&](Value visit, Value inner) {
-                           return buildApply({part, visit, layer, slot,
-                                              /*slotStride=*/1 - before,
-                                              /*layerStride=*/perLayer, before,
-                                              segment.reusesKV},
-                                             inner);
-                         });
+        for (const VisitRange &range : getRanges(segment))
+          state = buildLoop(range.count, state, [&](Value visit, Value inner) {
+            return buildApply({part, layer, slot, /*layerStride=*/versions,
+                               /*versionStride=*/1, &range, visit},
+                              inner);
+          });
+        return state;
       });
     }
     return x;
@@ -230,24 +219,24 @@ private:
   /// An execution of a layer, by the loops around it.
   struct Site {
     const Part &part;
-    Value visit; // null: the only one, or the first
     Value layer; // from the part's first
     int64_t firstSlot;
-    int64_t slotStride = 0;  // from one visit to the next
-    int64_t layerStride = 1; // from one layer to the next, in slots
-    int64_t firstSide = 0;
-    bool reusesKV = false;
+    int64_t layerStride;     // from one layer to the next, in slots
+    int64_t versionStride;   // from one version of a layer to the next
+    const VisitRange *range; // null: the layer is visited once
+    Value visit;             // from the range's first
   };
 
   Value buildApply(const Site &site, Value x) {
     SmallVector<Value, 2> indices;
     AffineExpr side = builder.getAffineConstantExpr(0);
     AffineExpr slot = builder.getAffineConstantExpr(site.firstSlot);
-    if (site.visit) {
+    bool appends = true;
+    if (site.range) {
       indices.push_back(site.visit);
-      AffineExpr depth = builder.getAffineDimExpr(0);
-      side = depth + site.firstSide;
-      slot = slot + depth * site.slotStride;
+      side = builder.getAffineDimExpr(0) + site.range->first;
+      slot = slot + site.range->version * site.versionStride;
+      appends = site.range->appends;
     }
     AffineExpr inner = builder.getAffineDimExpr(indices.size());
     indices.push_back(site.layer);
@@ -255,11 +244,10 @@ private:
       return AffineMap::get(indices.size(), /*symbolCount=*/0, expr);
     };
     int64_t firstLayer = site.part.first - site.part.group->first;
-    auto apply =
-        ApplyOp::create(builder, loc, x.getType(),
-                        getBlockName(*site.part.group, site.reusesKV), x,
-                        indices, getMap(inner + firstLayer), getMap(side),
-                        getMap(slot + inner * site.layerStride));
+    auto apply = ApplyOp::create(
+        builder, loc, x.getType(), getBlockName(*site.part.group, appends), x,
+        indices, getMap(inner + firstLayer), getMap(side),
+        getMap(slot + inner * site.layerStride));
     if (site.part.isTraced)
       rows.trace("layer", apply.getResult(0));
     return apply.getResult(0);

@@ -83,7 +83,8 @@ static Schedule readSplit(ConfigReader &config, int64_t layers) {
   }
   int64_t begin = (layers - middle) / 2;
   Segment shared{begin, middle, layers / middle + 1, /*looped=*/true};
-  shared.reusesKV = config.getOptionalFlag("loop_share_kv");
+  if (config.getOptionalFlag("loop_share_kv"))
+    shared.kv = KVPolicy::getFirstStep();
   Schedule schedule;
   if (begin > 0)
     schedule.segments.push_back({/*first=*/0, begin});
@@ -103,7 +104,7 @@ Decoder rondo::readNanbeige(ConfigReader &config) {
   decoder.schedule = isSplit ? readSplit(config, decoder.layers)
                              : readCycle(config, decoder.layers);
   for (const Segment &segment : decoder.schedule.segments)
-    if (segment.reusesKV)
+    if (segment.kv == KVPolicy::getFirstStep())
       decoder.trainedKV = "first-step";
   return decoder;
 }

@@ -114,7 +114,7 @@ static void readRecursive(ConfigReader &config, Decoder &decoder) {
   if (!sharing)
     return config.fail(toString(sharing.takeError()));
   decoder.layers = sharing->getStored();
-  decoder.schedule = sharing->makeSchedule(/*reusesKV=*/false);
+  decoder.schedule = sharing->makeSchedule(KVPolicy::getPerDepth());
   decoder.layerKeys =
       std::make_shared<FolderKeys>(decoder.keys->layerPrefix, *sharing,
                                    norms == "per-depth", std::move(deltas));

@@ -96,20 +96,19 @@ Expected<Schedule> rondo::makeLoopedSchedule(int64_t layers,
 Expected<std::string> rondo::applyKVPolicy(Schedule &schedule,
                                            StringRef trained,
                                            const ImportOptions &options) {
-  StringRef policy = options.kvPolicy;
-  if (policy.empty() || policy == trained)
+  StringRef name = options.kvPolicy;
+  if (name.empty() || name == trained)
     return trained.str();
-  if (!is_contained({"per-depth", "last-exited", "first-step"}, policy))
-    return importError("KV policy " + quoted(policy) +
-                       " cannot be imported; known: per-depth, last-exited, "
-                       "first-step");
-  // Without early exits both name the same slots.
-  bool same = policy == "last-exited" && trained == "per-depth";
-  if (!same && !options.forceKVPolicy)
+  Expected<KVPolicy> policy = KVPolicy::parse(name);
+  if (!policy)
+    return policy.takeError();
+  // Where no row exits early, some names mean the same.
+  if (!options.forceKVPolicy && *policy != cantFail(KVPolicy::parse(trained)))
     return importError("the checkpoint was trained for KV policy " +
-                       quoted(trained) + ", not " + quoted(policy) +
+                       quoted(trained) + ", not " + quoted(name) +
                        "; --force-kv-policy runs it all the same");
   for (Segment &segment : schedule.segments)
-    segment.reusesKV = segment.looped && policy == "first-step";
-  return policy.str();
+    if (segment.looped)
+      segment.kv = *policy;
+  return name.str();
 }

@@ -12,6 +12,7 @@
 #ifndef RONDO_LIB_IMPORT_SCHEDULE_H
 #define RONDO_LIB_IMPORT_SCHEDULE_H
 
+#include "rondo/Dialect/Rondo/Analysis/KVPolicy.h"
 #include "rondo/Import/Import.h"
 
 namespace rondo {
@@ -31,11 +32,11 @@ struct Segment {
   bool normAfterVisit = false;
   /// Each layer runs all its visits before the next one ("sequence").
   bool layerMajor = false;
-  /// Visits after the first compute no keys and values but read the first's.
-  bool reusesKV = false;
+  /// Which visits share keys and values.
+  KVPolicy kv = KVPolicy::getPerDepth();
 
   int64_t getExecutions() const { return count * visits; }
-  int64_t getSlots() const { return reusesKV ? count : count * visits; }
+  int64_t getSlots() const { return count * kv.getVersionCount(visits); }
 };
 
 /// What runs between the embedding and the head.

@@ -50,7 +50,7 @@ int64_t Sharing::getUnrolled(int64_t stored, int64_t depth) const {
   return edges + (isCycle ? depth * block + inBlock : inBlock * visits + depth);
 }
 
-Schedule Sharing::makeSchedule(bool reusesKV) const {
+Schedule Sharing::makeSchedule(KVPolicy kv) const {
   Schedule schedule;
   if (edges)
     schedule.segments.push_back({/*first=*/0, /*count=*/edges});
@@ -58,7 +58,8 @@ Schedule Sharing::makeSchedule(bool reusesKV) const {
     schedule.segments.back().trace = "prelude";
   Segment shared{edges, block, visits, /*looped=*/visits > 1};
   shared.layerMajor = !isCycle;
-  shared.reusesKV = reusesKV && visits > 1;
+  if (shared.looped)
+    shared.kv = kv;
   schedule.segments.push_back(shared);
   if (edges)
     schedule.segments.push_back({edges + block, /*count=*/edges});

@@ -46,8 +46,8 @@ public:
   /// The unrolled layer that runs a stored layer at a depth.
   int64_t getUnrolled(int64_t stored, int64_t depth) const;
 
-  /// The schedule; with `reusesKV` depths read the keys and values of depth 0.
-  Schedule makeSchedule(bool reusesKV) const;
+  /// The schedule; `kv` is the policy of the shared layers.
+  Schedule makeSchedule(KVPolicy kv) const;
 
 private:
   std::string name;

@@ -160,7 +160,8 @@ void TrainingFolder::apply(ConfigReader &config, Decoder &decoder) const {
   }
   bool reusesKV = training && sharesKV(config, sharing);
   decoder.layers = sharing.getStored();
-  decoder.schedule = sharing.makeSchedule(reusesKV);
+  decoder.schedule = sharing.makeSchedule(reusesKV ? KVPolicy::getFirstStep()
+                                                   : KVPolicy::getPerDepth());
   if (reusesKV)
     decoder.trainedKV = "first-step";
   decoder.layerKeys = std::make_shared<UnrolledKeys>(

@@ -289,7 +289,7 @@ MODULES = cases(LOWER, [
 OPTIONS = uses(1, COMPILE, [
     ("loop past last layer", "--loop=0:7:2", "loop 0:7:2", "within layers 0 to 0"),
     ("loop reversed", "--loop=3:0:2", "loop 3:0:2", "within layers 0 to 0"),
-    ("policy unknown", "--kv-policy=none", "KV policy 'none'", "known: per-depth"),
+    ("policy unknown", "--kv-policy=none", "'none' is not a KV policy", "known: per-depth"),
     ("archive of a checkpoint", "--archive=x", "--archive is for a module", "has its parameters"),
     ("phase of a checkpoint", "--compile-from=step", "--compile-from=step is for a module", "is a checkpoint"),
     ("dumps below a file", "--dump-phases=tokens.json/a", "cannot make folder 'tokens.json/a'", "give another folder"),

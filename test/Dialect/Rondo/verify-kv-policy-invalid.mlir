@@ -137,8 +137,8 @@ module attributes {rondo.kv_policy = "first-step", rondo.trained_kv = ["per-dept
 // -----
 
 // Tests that a policy that a schedule of fixed depth cannot keep is an error.
-// expected-error @below {{'builtin.module' op expected KV policy 'per-depth', 'last-exited' or 'first-step', got "modulo:2"}}
-module attributes {rondo.kv_policy = "modulo:2"} {
+// expected-error @below {{'builtin.module' op 'window:4' is not a KV policy of models of fixed depth; known: per-depth, last-exited, first-step, final-shared, modulo:S, first-then-shared:S (S from 1 to 65535)}}
+module attributes {rondo.kv_policy = "window:4"} {
   rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(1) {
     rondo.append %x, %x cache(0) heads(2) : tensor<?x64xf32>
     rondo.yield %x : tensor<?x64xf32>
@@ -146,6 +146,104 @@ module attributes {rondo.kv_policy = "modulo:2"} {
   func.func @model(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
     %y = rondo.apply @b(%x) layer(0) side(0) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
     return %y : tensor<?x64xf32>
+  }
+}
+
+// -----
+
+// Tests that a policy keeps at least one version.
+// expected-error @below {{'builtin.module' op 'modulo:0' is not a KV policy of models of fixed depth}}
+module attributes {rondo.kv_policy = "modulo:0"} {
+  rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(1) {
+    rondo.append %x, %x cache(0) heads(2) : tensor<?x64xf32>
+    rondo.yield %x : tensor<?x64xf32>
+  }
+  func.func @model(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+    %y = rondo.apply @b(%x) layer(0) side(0) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+    return %y : tensor<?x64xf32>
+  }
+}
+
+// -----
+
+// Tests that trained policies are known, too.
+// expected-error @below {{'builtin.module' op 'mudulo:2' is not a KV policy of models of fixed depth}}
+module attributes {rondo.kv_policy = "per-depth", rondo.trained_kv = ["mudulo:2"]} {
+  rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(1) {
+    rondo.append %x, %x cache(0) heads(2) : tensor<?x64xf32>
+    rondo.yield %x : tensor<?x64xf32>
+  }
+  func.func @model(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+    %y = rondo.apply @b(%x) layer(0) side(0) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+    return %y : tensor<?x64xf32>
+  }
+}
+
+// -----
+
+// Tests that visits which share a version share its slot.
+module attributes {rondo.kv_policy = "modulo:2", rondo.trained_kv = ["modulo:2"]} {
+  rondo.param @w : tensor<64x64xf32> from ["w"]
+  rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(1) {
+    %k = rondo.linear %x, [@w] : tensor<?x64xf32> -> tensor<?x64xf32>
+    // expected-error @below {{'rondo.append' op expected KV policy "modulo:2" to append version 0 to slot 0, as visits of the layer before, got slot 2 in execution 2}}
+    rondo.append %k, %k cache(0) heads(2) : tensor<?x64xf32>
+    rondo.yield %k : tensor<?x64xf32>
+  }
+  func.func @model(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+    %y = rondo.loop %d to 3 carries(%h = %x) : tensor<?x64xf32> {
+      // expected-note @below {{executed here}}
+      %z = rondo.apply @b(%h) at(%d) layer(0) side(d0) slot(d0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+      rondo.yield %z : tensor<?x64xf32>
+    }
+    return %y : tensor<?x64xf32>
+  }
+}
+
+// -----
+
+// Tests that versions do not share a slot.
+module attributes {rondo.kv_policy = "modulo:2", rondo.trained_kv = ["modulo:2"]} {
+  rondo.param @w : tensor<64x64xf32> from ["w"]
+  rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(1) {
+    %k = rondo.linear %x, [@w] : tensor<?x64xf32> -> tensor<?x64xf32>
+    // expected-error @below {{'rondo.append' op expected KV policy "modulo:2" to append a slot once, got slot 0 in execution 1 after execution 0}}
+    rondo.append %k, %k cache(0) heads(2) : tensor<?x64xf32>
+    rondo.yield %k : tensor<?x64xf32>
+  }
+  func.func @model(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+    %y = rondo.loop %d to 2 carries(%h = %x) : tensor<?x64xf32> {
+      // expected-note @below {{executed here}}
+      %z = rondo.apply @b(%h) at(%d) layer(0) side(d0) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+      rondo.yield %z : tensor<?x64xf32>
+    }
+    return %y : tensor<?x64xf32>
+  }
+}
+
+// -----
+
+// Tests that a visit appends before it attends.
+module attributes {rondo.kv_policy = "final-shared", rondo.trained_kv = ["final-shared"]} {
+  rondo.param @w : tensor<64x64xf32> from ["w"]
+  rondo.block @first(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(1) {
+    %k = rondo.linear %x, [@w] : tensor<?x64xf32> -> tensor<?x64xf32>
+    rondo.append %k, %k cache(0) heads(2) : tensor<?x64xf32>
+    rondo.yield %k : tensor<?x64xf32>
+  }
+  rondo.block @late(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(1) {
+    %k = rondo.linear %x, [@w] : tensor<?x64xf32> -> tensor<?x64xf32>
+    // expected-error @below {{'rondo.attend' op expected KV policy "final-shared" to read the version of its own depth, got slot 0 of execution 0 in execution 1}}
+    // expected-note @below {{KV policy 'first-step' lets later visits of a layer read the first}}
+    %y = rondo.attend %k cache(0) heads(2) kv_heads(2) scale 1.0 causal : tensor<?x64xf32>
+    rondo.append %k, %k cache(0) heads(2) : tensor<?x64xf32>
+    rondo.yield %y : tensor<?x64xf32>
+  }
+  func.func @model(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+    %y = rondo.apply @first(%x) layer(0) side(0) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+    // expected-note @below {{executed here}}
+    %z = rondo.apply @late(%y) layer(0) side(1) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+    return %z : tensor<?x64xf32>
   }
 }
 

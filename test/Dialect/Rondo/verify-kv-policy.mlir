@@ -112,3 +112,51 @@ module {
     return %y : tensor<?x64xf32>
   }
 }
+
+// -----
+
+// Tests that visits of one version overwrite it.
+module attributes {rondo.kv_policy = "modulo:2", rondo.trained_kv = ["modulo:2"]} {
+  rondo.param @w layers(2) : tensor<64x64xf32> from ["w0", "w1"]
+  rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(1) {
+    %k = rondo.linear %x, [@w] : tensor<?x64xf32> -> tensor<?x64xf32>
+    rondo.append %k, %k cache(0) heads(2) : tensor<?x64xf32>
+    %y = rondo.attend %k cache(0) heads(2) kv_heads(2) scale 1.0 causal : tensor<?x64xf32>
+    rondo.yield %y : tensor<?x64xf32>
+  }
+  // expected-remark @below {{KV policy 'modulo:2' holds for 6 executions on 4 slots}}
+  func.func @model(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+    %y = rondo.loop %d to 3 carries(%h = %x) : tensor<?x64xf32> {
+      %z = rondo.loop %l to 2 carries(%g = %h) : tensor<?x64xf32> {
+        %a = rondo.apply @b(%g) at(%d, %l) layer(d1) side(d0) slot((d0 mod 2) * 2 + d1) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+        rondo.yield %a : tensor<?x64xf32>
+      }
+      rondo.yield %z : tensor<?x64xf32>
+    }
+    return %y : tensor<?x64xf32>
+  }
+}
+
+// -----
+
+// Tests that all visits may overwrite one version.
+module attributes {rondo.kv_policy = "final-shared", rondo.trained_kv = ["final-shared"]} {
+  rondo.param @w layers(2) : tensor<64x64xf32> from ["w0", "w1"]
+  rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(1) {
+    %k = rondo.linear %x, [@w] : tensor<?x64xf32> -> tensor<?x64xf32>
+    rondo.append %k, %k cache(0) heads(2) : tensor<?x64xf32>
+    %y = rondo.attend %k cache(0) heads(2) kv_heads(2) scale 1.0 causal : tensor<?x64xf32>
+    rondo.yield %y : tensor<?x64xf32>
+  }
+  // expected-remark @below {{KV policy 'final-shared' holds for 6 executions on 2 slots}}
+  func.func @model(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+    %y = rondo.loop %d to 3 carries(%h = %x) : tensor<?x64xf32> {
+      %z = rondo.loop %l to 2 carries(%g = %h) : tensor<?x64xf32> {
+        %a = rondo.apply @b(%g) at(%d, %l) layer(d1) side(d0) slot((0) * 2 + d1) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+        rondo.yield %a : tensor<?x64xf32>
+      }
+      rondo.yield %z : tensor<?x64xf32>
+    }
+    return %y : tensor<?x64xf32>
+  }
+}

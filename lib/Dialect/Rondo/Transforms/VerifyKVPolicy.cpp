@@ -13,6 +13,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "rondo/Dialect/Rondo/Analysis/KVPolicy.h"
 #include "rondo/Dialect/Rondo/Analysis/ScheduleAnalysis.h"
 #include "rondo/Dialect/Rondo/IR/DepthMaps.h"
 #include "rondo/Dialect/Rondo/IR/RondoModuleAttrs.h"
@@ -36,34 +37,33 @@ namespace rondo {
 // The policy by name
 //===----------------------------------------------------------------------===//
 
-namespace {
-/// The policies that a schedule of fixed depth can keep.
-enum class Policy { PerDepth, FirstStep };
-} // namespace
-
-/// The policy called `name`. Where no row exits early, `last-exited` reads the
-/// same versions as `per-depth`.
-static std::optional<Policy> getPolicy(StringRef name) {
-  if (name == "per-depth" || name == "last-exited")
-    return Policy::PerDepth;
-  if (name == "first-step")
-    return Policy::FirstStep;
-  return std::nullopt;
+/// The policy called `name`; an error at `module` if there is none.
+static FailureOr<KVPolicy> getPolicy(ModuleOp module, StringAttr name) {
+  llvm::Expected<KVPolicy> policy = KVPolicy::parse(name);
+  if (!policy)
+    return module.emitOpError(toString(policy.takeError()));
+  return *policy;
 }
 
 /// Checks that the checkpoint of `module` is trained for `policy`, unless
 /// forced.
-static LogicalResult verifyTrained(ModuleOp module, StringAttr policy) {
+static LogicalResult verifyTrained(ModuleOp module, StringAttr name,
+                                   KVPolicy policy) {
   if (module->hasAttr(kForceKVPolicyAttr))
     return success();
   auto trained = module->getAttrOfType<ArrayAttr>(kTrainedKVAttr);
-  for (Attribute name : trained ? trained.getValue() : ArrayRef<Attribute>())
-    if (getPolicy(cast<StringAttr>(name)) == getPolicy(policy))
+  for (Attribute other : trained ? trained.getValue() : ArrayRef<Attribute>()) {
+    FailureOr<KVPolicy> known = getPolicy(module, cast<StringAttr>(other));
+    if (failed(known))
+      return failure();
+    // Where no row exits early, some names mean the same.
+    if (*known == policy)
       return success();
+  }
   InFlightDiagnostic diag =
       module.emitOpError("expected a KV policy that the checkpoint is trained "
                          "for, got ")
-      << policy;
+      << name;
   if (trained)
     diag.attachNote() << "trained for " << trained;
   diag.attachNote() << "set '" << kForceKVPolicyAttr << "' to run it all the "
@@ -98,7 +98,7 @@ using WeightEntry = std::pair<Operation *, int64_t>;
 /// Replays one schedule against one policy.
 class PolicyVerifier {
 public:
-  PolicyVerifier(StringAttr name, Policy policy,
+  PolicyVerifier(StringAttr name, KVPolicy policy,
                  ArrayRef<Execution> executions);
 
   /// Replays all executions.
@@ -110,30 +110,46 @@ public:
   int64_t getSlotCount() const { return slotCount; }
 
 private:
+  /// A visit of a layer; those of one layer share weights.
+  struct Visit {
+    int64_t layer;    // numbered by first visits
+    int64_t number;   // from 0
+    int64_t previous; // execution of the visit before, or -1
+  };
+
   const BlockFacts &getFacts(ApplyOp op) const {
     return facts.find(op.getBlockAttr())->second;
   }
+  /// The weights that execution `number` uses.
+  DenseSet<WeightEntry> getWeights(int64_t number);
+  void findVisits();
+
   LogicalResult verifyExecution(int64_t number);
   LogicalResult verifyAppend(const CacheAccess &access, int64_t number);
   LogicalResult verifyAttend(const CacheAccess &access, int64_t number);
-
-  /// The weights that execution `number` uses.
-  DenseSet<WeightEntry> getWeights(int64_t number);
-  /// Whether two executions visit the same layer.
-  bool sharesWeights(int64_t first, int64_t second);
-  /// The first execution that visits the layer of execution `number`.
-  int64_t getFirstVisit(int64_t number);
+  /// "expected KV policy "name" to" at `access`.
+  InFlightDiagnostic report(const CacheAccess &access, int64_t number);
 
   int64_t getSlot(const CacheAccess &access, int64_t number) const {
     return executions[number].slot + access.cache;
   }
+  int64_t getVersion(int64_t number) const {
+    return policy.getVersion(visits[number].number);
+  }
+  bool appends(int64_t number) const {
+    return policy.appends(visits[number].number);
+  }
 
   StringAttr name;
-  Policy policy;
+  KVPolicy policy;
   ArrayRef<Execution> executions;
   DenseMap<Attribute, BlockFacts> facts;
-  /// The execution that appended a slot.
+  /// The visit that each execution is.
+  std::vector<Visit> visits;
+  /// The execution that appended a slot last.
   DenseMap<int64_t, int64_t> writers;
+  /// The slot of a version (layer, version, cache).
+  DenseMap<std::tuple<int64_t, int64_t, int64_t>, int64_t> slots;
   /// Slots that an execution owns, used or not.
   DenseSet<int64_t> owned;
   int64_t slotCount = 0;
@@ -175,7 +191,7 @@ static BlockFacts collectFacts(BlockOp block, SymbolTableCollection &symbols) {
   return facts;
 }
 
-PolicyVerifier::PolicyVerifier(StringAttr name, Policy policy,
+PolicyVerifier::PolicyVerifier(StringAttr name, KVPolicy policy,
                                ArrayRef<Execution> executions)
     : name(name), policy(policy), executions(executions) {
   SymbolTableCollection symbols;
@@ -186,6 +202,7 @@ PolicyVerifier::PolicyVerifier(StringAttr name, Policy policy,
           symbols.lookupNearestSymbolFrom<BlockOp>(execution.op, block),
           symbols);
   }
+  findVisits();
 }
 
 DenseSet<WeightEntry> PolicyVerifier::getWeights(int64_t number) {
@@ -196,51 +213,67 @@ DenseSet<WeightEntry> PolicyVerifier::getWeights(int64_t number) {
   return entries;
 }
 
-bool PolicyVerifier::sharesWeights(int64_t first, int64_t second) {
-  DenseSet<WeightEntry> entries = getWeights(first);
-  return llvm::any_of(getWeights(second), [&](const WeightEntry &entry) {
-    return entries.contains(entry);
-  });
+/// An execution visits the layer whose weights, or some of them, it uses.
+void PolicyVerifier::findVisits() {
+  DenseMap<WeightEntry, int64_t> lastUser;
+  for (int64_t number = 0, e = executions.size(); number < e; ++number) {
+    DenseSet<WeightEntry> weights = getWeights(number);
+    int64_t previous = -1;
+    for (const WeightEntry &entry : weights) {
+      auto user = lastUser.find(entry);
+      if (user != lastUser.end())
+        previous = std::max(previous, user->second);
+    }
+    for (const WeightEntry &entry : weights)
+      lastUser[entry] = number;
+    if (previous < 0)
+      visits.push_back({/*layer=*/number, /*number=*/0, previous});
+    else
+      visits.push_back(
+          {visits[previous].layer, visits[previous].number + 1, previous});
+  }
 }
 
-int64_t PolicyVerifier::getFirstVisit(int64_t number) {
-  for (int64_t first = 0; first < number; ++first)
-    if (sharesWeights(first, number))
-      return first;
-  return number;
+InFlightDiagnostic PolicyVerifier::report(const CacheAccess &access,
+                                          int64_t number) {
+  Execution execution = executions[number];
+  InFlightDiagnostic diag = access.op->emitOpError("expected KV policy ")
+                            << name << " to ";
+  diag.attachNote(execution.op.getLoc()) << "executed here";
+  return diag;
 }
 
 LogicalResult PolicyVerifier::verifyAppend(const CacheAccess &access,
                                            int64_t number) {
+  if (!appends(number))
+    return report(access, number)
+           << "append at the first visit of a layer only, got execution "
+           << number << " after execution " << visits[number].previous;
   int64_t slot = getSlot(access, number);
-  auto [writer, isNew] = writers.try_emplace(slot, number);
-  Execution execution = executions[number];
-  if (!isNew) {
-    InFlightDiagnostic diag = access.op->emitOpError("expected KV policy ")
-                              << name << " to append a slot once, got slot "
-                              << slot << " in execution " << number
-                              << " after execution " << writer->second;
-    diag.attachNote(execution.op.getLoc()) << "executed here";
-    return diag;
-  }
-  if (policy != Policy::FirstStep)
-    return success();
-  int64_t first = getFirstVisit(number);
-  if (first == number)
-    return success();
-  InFlightDiagnostic diag = access.op->emitOpError("expected KV policy ")
-                            << name << " to append at the first visit of a "
-                            << "layer only, got execution " << number
-                            << " after execution " << first;
-  diag.attachNote(execution.op.getLoc()) << "executed here";
-  return diag;
+  auto writer = writers.find(slot);
+  bool overwrites = writer != writers.end() && writer->second != number &&
+                    visits[writer->second].layer == visits[number].layer &&
+                    getVersion(writer->second) == getVersion(number);
+  if (writer != writers.end() && !overwrites)
+    return report(access, number)
+           << "append a slot once, got slot " << slot << " in execution "
+           << number << " after execution " << writer->second;
+  auto [own, isNew] = slots.try_emplace(
+      {visits[number].layer, getVersion(number), access.cache}, slot);
+  if (own->second != slot)
+    return report(access, number)
+           << "append version " << getVersion(number) << " to slot "
+           << own->second << ", as visits of the layer before, got slot "
+           << slot << " in execution " << number;
+  writers[slot] = number;
+  return success();
 }
 
 LogicalResult PolicyVerifier::verifyAttend(const CacheAccess &access,
                                            int64_t number) {
   int64_t slot = getSlot(access, number);
-  Execution execution = executions[number];
   auto writer = writers.find(slot);
+  Execution execution = executions[number];
   if (writer == writers.end()) {
     InFlightDiagnostic diag =
         access.op->emitOpError("expected a slot that the same or an earlier "
@@ -249,14 +282,12 @@ LogicalResult PolicyVerifier::verifyAttend(const CacheAccess &access,
     diag.attachNote(execution.op.getLoc()) << "executed here";
     return diag;
   }
-  if (policy != Policy::PerDepth || writer->second == number ||
-      !sharesWeights(writer->second, number))
+  if (policy == KVPolicy::getFirstStep() || writer->second == number ||
+      visits[writer->second].layer != visits[number].layer)
     return success();
-  InFlightDiagnostic diag = access.op->emitOpError("expected KV policy ")
-                            << name << " to read the version of its own depth, "
-                            << "got slot " << slot << " of execution "
-                            << writer->second << " in execution " << number;
-  diag.attachNote(execution.op.getLoc()) << "executed here";
+  InFlightDiagnostic diag = report(access, number);
+  diag << "read the version of its own depth, got slot " << slot
+       << " of execution " << writer->second << " in execution " << number;
   diag.attachNote() << "KV policy 'first-step' lets later visits of a layer "
                     << "read the first";
   return diag;
@@ -319,14 +350,12 @@ LogicalResult rondo::verifyKVPolicy(func::FuncOp model) {
   if (!name)
     return module.emitOpError("expected attribute '")
            << kKVPolicyAttr << "' of a model with KV slots";
-  std::optional<Policy> policy = getPolicy(name);
-  if (!policy)
-    return module.emitOpError("expected KV policy 'per-depth', 'last-exited' "
-                              "or 'first-step', got ")
-           << name;
+  FailureOr<KVPolicy> policy = getPolicy(module, name);
+  if (failed(policy))
+    return failure();
   PolicyVerifier verifier(name, *policy, *executions);
-  if (failed(verifyTrained(module, name)) || failed(verifier.verify()) ||
-      failed(verifier.verifySlots(model)))
+  if (failed(verifyTrained(module, name, *policy)) ||
+      failed(verifier.verify()) || failed(verifier.verifySlots(model)))
     return failure();
   remarkFound(model, DEBUG_TYPE,
               "KV policy '{0}' holds for {1} executions on {2} slots",

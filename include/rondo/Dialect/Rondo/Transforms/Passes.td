@@ -18,12 +18,17 @@ def VerifyKVPolicyPass : Pass<"rondo-verify-kv-policy", "::mlir::ModuleOp"> {
     checkpoint. This pass flattens the schedule of `@model` and compares it with
     `rondo.kv_policy`:
 
-    - a slot is appended once, before it is read;
-    - `per-depth`, and `last-exited`, which equals it where the depth is fixed: an
-      execution reads no version that another visit of its own weights appended
+    - a slot is appended before it is read, and only by visits of one layer that
+      share a version: with `per-depth`, and `last-exited`, which equals it where
+      the depth is fixed, each visit has a version of its own; with `modulo:S` visit
+      d has version d mod S, with `final-shared` version 0, with
+      `first-then-shared:S` version min(d, S - 1);
+    - all visits of a version append to the same slot, before they attend to it
       (reading another layer's version is cross-layer sharing, and legal);
     - `first-step`: only the first visit of a layer appends, later visits read it;
     - every slot up to the largest has an owner.
+
+    Executions that share weights of linears are visits of one layer.
 
     The policy is one of `rondo.trained_kv`, unless `rondo.force_kv_policy` is set.
 
