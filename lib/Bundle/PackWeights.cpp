@@ -14,6 +14,7 @@
 #include "rondo/Bundle/Weights.h"
 
 #include "PackedStorage.h"
+#include "rondo/Bundle/LowRankDelta.h"
 #include "rondo/Bundle/Panel.h"
 #include "rondo/Bundle/ParamRows.h"
 #include "rondo/Bundle/Storage.h"
@@ -142,6 +143,7 @@ private:
   /// One parameter of the operation.
   struct Matrix {
     Source source;
+    std::unique_ptr<LowRankDelta> delta; // null: none
     SmallVector<int32_t> lanes;
     int64_t k = 0;
   };
@@ -181,8 +183,13 @@ Error MatrixPacker::findSources(const ArchiveSet &archives) {
         findSource(op, name, archives, op.getLayers(), op.getDepths());
     if (!source)
       return source.takeError();
+    Expected<std::unique_ptr<LowRankDelta>> delta =
+        LowRankDelta::create(source->param, archives);
+    if (!delta)
+      return delta.takeError();
     Matrix matrix;
     matrix.source = std::move(*source);
+    matrix.delta = std::move(*delta);
     matrix.lanes = cast<rt::LayoutAttr>(layout).getLaneMap();
     ArrayRef<int64_t> shape =
         ParamOp(matrix.source.param).getTensorType().getShape();
@@ -219,6 +226,8 @@ Error MatrixPacker::packOne(Entry entry, int64_t panel, char *target,
   const ArchiveTensor *tensor = source.get(entry);
   int64_t k = origin.matrix->k;
   ParamRows sourceRows(source.param);
+  bool isMerged = origin.matrix->delta &&
+                  origin.matrix->delta->isPresent(entry.layer, entry.side);
   int64_t rowBytes = getByteSize(to, k);
   const char *rows[kPanelRows] = {};
   for (int64_t n = 0; n < kPanelRows; ++n) {
@@ -226,13 +235,21 @@ Error MatrixPacker::packOne(Entry entry, int64_t panel, char *target,
     if (output < 0 || !tensor)
       continue;
     rows[n] = sourceRows.get(*tensor, output, workspace.gathered);
-    if (source.type == to)
+    if (source.type == to && !isMerged)
       continue;
     workspace.rows.resize(kPanelRows * rowBytes);
     workspace.values.resize(k);
     char *row = workspace.rows.data() + n * rowBytes;
-    ConversionResult result =
-        convertRow(source.type, rows[n], to, row, workspace.values.data(), k);
+    ConversionResult result;
+    if (isMerged) {
+      widenRow(source.type, rows[n], workspace.values.data(), k);
+      origin.matrix->delta->addRow(entry.layer, entry.side, output,
+                                   workspace.values);
+      result = narrowRow(to, workspace.values.data(), row, k);
+    } else {
+      result =
+          convertRow(source.type, rows[n], to, row, workspace.values.data(), k);
+    }
     if (result != ConversionResult::Done)
       return describe(result, *tensor, to);
     rows[n] = row;

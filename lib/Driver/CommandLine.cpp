@@ -44,7 +44,7 @@ struct Texts {
   std::string target = "cpu:native";
   std::string weights = "keep";
   std::string kv;
-  std::string lora = "auto";
+  std::string lora;
   std::string optimization;
   std::string from, to = "artifact";
   std::string remarks;
@@ -242,8 +242,6 @@ static void printVersion() {
 
 /// What does not exist in this version is refused, never ignored.
 llvm::Error CommandLine::refuseMissing() const {
-  if (texts.lora == "merge")
-    return makeError("--lora=merge is not in this version; leave it out");
   if (texts.emulation)
     return makeError("--emulation needs an nvptx target, which is not in this "
                      "version");
@@ -278,6 +276,8 @@ llvm::Error CommandLine::finishModel() {
     model.weights = std::move(*weights);
   if (given("--kv"))
     model.kv = texts.kv;
+  if (!texts.lora.empty())
+    model.lora = texts.lora;
   if (given("--context"))
     model.context = texts.context;
   if (given("--sequences"))

@@ -96,6 +96,7 @@ static void setOptions(ModuleOp module, const ModelOptions &options) {
           entry("arithmetic",
                 builder.getStringAttr(options.exact ? "exact" : "fast")),
           entry("weights", builder.getStringAttr(weights)),
+          entry("lora", builder.getStringAttr(options.lora.value_or("auto"))),
           entry("optimization",
                 builder.getI64IntegerAttr(
                     options.optimization.value_or(kDefaultOptimization))),
@@ -188,8 +189,9 @@ static bool isValid(StringRef key, Attribute value) {
 
 /// Checks that all options are there and valid.
 static LogicalResult verifyOptions(ModuleOp module, DictionaryAttr recorded) {
-  for (StringRef key : {"context", "sequences", "rows", "kv", "arithmetic",
-                        "weights", "optimization", "trace", "weightless"}) {
+  for (StringRef key :
+       {"context", "sequences", "rows", "kv", "arithmetic", "weights", "lora",
+        "optimization", "trace", "weightless"}) {
     Attribute value = recorded.get(key);
     if (!value)
       return module.emitError("'rondo.options' lacks '") << key << "'";
@@ -211,6 +213,7 @@ static LogicalResult checkOptions(ModuleOp module, DictionaryAttr recorded,
   checker.value("--rows=", "rows", toText(options.rows));
   checker.value("--kv=", "kv", options.kv);
   checker.value("-O", "optimization", toText(options.optimization));
+  checker.value("--lora=", "lora", options.lora);
   if (options.weights)
     checker.value("--weights=", "weights", options.weights->text);
   checker.flag("--exact", "arithmetic", builder.getStringAttr("exact"),

@@ -386,7 +386,7 @@ private:
         builder, loc, builder.getStringAttr(symbol), TypeAttr::get(type),
         builder.getArrayAttr(keys), count(isStack, layers.size()),
         count(layers.front()->varies, layers.front()->tensors.size()),
-        /*storage=*/TypeAttr(), /*part=*/PartAttr());
+        /*storage=*/TypeAttr(), /*part=*/PartAttr(), /*plus=*/LoRAAttr());
     return {std::move(symbol), tensor.type, tensor.shape};
   }
 

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "Parameters.h"
 
+#include "rondo/Bundle/LowRankDelta.h"
 #include "rondo/Bundle/ParamRows.h"
 #include "rondo/Bundle/Storage.h"
 
@@ -24,8 +25,13 @@ static LogicalResult reportConversion(ParamOp param, ConversionResult result,
          << "; store it as f32 or bf16";
 }
 
-/// The checkpoint's values, rounded to the type they are stored as.
-static FailureOr<Weights> load(ParamOp param, const ArchiveTensor &tensor) {
+/// The checkpoint's values, with the delta added if there is one, rounded to
+/// the type they are stored as.
+static FailureOr<Weights> load(ParamOp param, const ArchiveTensor &tensor,
+                               const LowRankDelta *delta, int64_t entry) {
+  int64_t layer = entry / param.getDepthCount();
+  int64_t side = entry % param.getDepthCount();
+  bool isMerged = delta && delta->isPresent(layer, side);
   StorageType stored = getStorageType(param.getStoredType());
   ParamRows rows(param);
   Weights weights;
@@ -34,9 +40,16 @@ static FailureOr<Weights> load(ParamOp param, const ArchiveTensor &tensor) {
   std::vector<char> source, row(getByteSize(stored, weights.width));
   std::vector<float> scratch(weights.width);
   for (int64_t i = 0; i < rows.getCount(); ++i) {
-    ConversionResult result =
-        convertRow(tensor.type, rows.get(tensor, i, source), stored, row.data(),
-                   scratch.data(), weights.width);
+    const char *bytes = rows.get(tensor, i, source);
+    ConversionResult result;
+    if (isMerged) {
+      widenRow(tensor.type, bytes, scratch.data(), weights.width);
+      delta->addRow(layer, side, i, scratch);
+      result = narrowRow(stored, scratch.data(), row.data(), weights.width);
+    } else {
+      result = convertRow(tensor.type, bytes, stored, row.data(),
+                          scratch.data(), weights.width);
+    }
     if (result != ConversionResult::Done)
       return reportConversion(param, result, tensor);
     widenRow(stored, row.data(), weights.values.data() + i * weights.width,
@@ -56,7 +69,11 @@ FailureOr<Weights> Parameters::read(ParamOp param, int64_t entry) {
   }
   const ArchiveTensor *tensor = archives.lookup(key.getValue());
   assert(tensor && "archives are opened for all keys");
-  return load(param, *tensor);
+  llvm::Expected<std::unique_ptr<LowRankDelta>> delta =
+      LowRankDelta::create(param, archives);
+  if (!delta)
+    return param.emitOpError(toString(delta.takeError()));
+  return load(param, *tensor, delta->get(), entry);
 }
 
 FailureOr<const Weights *> Parameters::resolve(Operation *user,

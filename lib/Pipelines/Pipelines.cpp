@@ -43,6 +43,7 @@ void rondo::buildRondoPipeline(OpPassManager &pm,
     pm.addPass(createRerollLayersPass());
     pm.addPass(createHoistDepthInvariantsPass());
   }
+  pm.addPass(createMergeLoraPass());
   pm.addPass(createLowerLoraPass());
   // Before fusion: only projections of one mode share a pass over their input.
   pm.addPass(createSelectArithmeticPass());

@@ -300,6 +300,20 @@ def test_pass_keeps_side_parameters(tools: Tools, interpreter: Interpreter, tmp_
     assert largest_difference(interpreter.logits(lowered, sequences, archive), want) < F64
 
 
+def test_merging_deltas_keeps_the_meaning(tools: Tools, interpreter: Interpreter, tmp_path: Path) -> None:
+    """Merged matrices are rounded to f32, the type that they are stored as."""
+    save_file(make_side_weights(), tmp_path / "weights.safetensors")
+    archive = f"--archive={tmp_path / 'weights.safetensors'}"
+    source, merged = tmp_path / "source.mlir", tmp_path / "merged.mlir"
+    source.write_text(SIDE_MODULE.read_text().replace("attributes {", 'attributes {rondo.options = {lora = "merge"}, ', 1))
+    tools.run("rondo-opt", source, "--rondo-merge-lora", "-o", merged)
+    assert "lora [" not in merged.read_text()
+    sequences = draw_sequences(96)
+    want = interpreter.logits(source, sequences, archive)
+    difference = largest_difference(interpreter.logits(merged, sequences, archive), want)
+    assert 0 < difference < F32 * max(np.abs(logits).max() for logits in want)
+
+
 @pytest.mark.parametrize("options", [[], ["-O0"], ["--trace-points"]], ids=["O3", "O0", "traces"])
 def test_phase_keeps_the_meaning(tools: Tools, interpreter: Interpreter, tmp_path: Path, options: list[str]) -> None:
     """An imported looped model with biases, before and after all of phase `rondo`."""

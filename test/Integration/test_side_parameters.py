@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Tools
+from gguf import GGMLQuantizationType, quants
 from safetensors.numpy import save_file
 from test_hand_typed_block import attend, rms
 
@@ -73,6 +74,54 @@ def test_equals_numpy(tools: Tools, tmp_path: Path, options: list[str]) -> None:
         want = reference(tokens, weights)
         assert np.abs(want).max() > 5
         assert np.abs(got - want).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("storage", ["f32", "bf16", "q8_0"])
+def test_merged_deltas_equal_numpy(tools: Tools, tmp_path: Path, storage: str) -> None:
+    """The reference multiplies by merged matrices, rounded once to the type they are stored as."""
+    weights = make_weights()
+    save_file(weights, tmp_path / "weights.safetensors")
+    bundle = tools.compile(MODULE, tmp_path / "model.rondo", f"--archive={tmp_path / 'weights.safetensors'}",
+                           "--exact", "--lora=merge", f"--weights={storage}")
+    kind = GGMLQuantizationType[storage.upper()]
+
+    def stored(matrix: np.ndarray) -> np.ndarray:
+        return quants.dequantize(quants.quantize(matrix.astype(np.float32), kind), kind)
+
+    for j in range(LAYERS):
+        for r in range(DEPTHS):
+            q, v = (weights[f"{name}.{j}"].astype(np.float64) for name in "qv")
+            if r > 0:
+                q = q + 2.0 * (weights[f"q.b.{j}.{r}"].astype(np.float64) @ weights[f"q.a.{j}.{r}"])
+            v = v + weights[f"v.b.{j}.{r}"].astype(np.float64) @ weights[f"v.a.{j}.{r}"]
+            weights[f"q.{j}.{r}"], weights[f"v.{j}.{r}"] = stored(q), stored(v)
+            weights[f"o.{j}.{r}"] = stored(weights[f"o.{j}.{r}"])
+        weights[f"k.{j}"] = stored(weights[f"k.{j}"])
+    weights["embed"] = stored(weights["embed"])
+
+    tokens = np.random.default_rng(3).integers(0, 96, 50).tolist()
+    got = tools.logits(bundle, [tokens])[0]
+    assert np.abs(got - merged_reference(tokens, weights)).max() < TOLERANCE
+
+
+def merged_reference(tokens: list[int], weights: Weights) -> np.ndarray:
+    w = {name: weight.astype(np.float64) for name, weight in weights.items()}
+    x = w["embed"][tokens]
+    for r in range(DEPTHS):
+        for j in range(LAYERS):
+            n = rms(x, w[f"norm.{j}.{r}"])
+            a = attend(n @ w[f"q.{j}.{r}"].T, n @ w[f"k.{j}"].T, n @ w[f"v.{j}.{r}"].T, len(x))
+            x = x + 0.5 * (a @ w[f"o.{j}.{r}"].T + w[f"o_bias.{j}.{r}"]) * w[f"step.{r}"]
+    return rms(x, w["final_norm"]) @ w["embed"].T
+
+
+def test_merging_changes_rounding_alone(tools: Tools, tmp_path: Path) -> None:
+    save_file(make_weights(), tmp_path / "weights.safetensors")
+    archive = f"--archive={tmp_path / 'weights.safetensors'}"
+    logits = [tools.logits(tools.compile(MODULE, tmp_path / f"{mode}.rondo", archive, "--exact", f"--lora={mode}"),
+                           [[5, 6, 7]])[0] for mode in ("auto", "separate", "merge")]
+    assert logits[0].tobytes() == logits[1].tobytes()
+    assert 0 < np.abs(logits[2] - logits[0]).max() < TOLERANCE
 
 
 def test_deltas_need_no_stage_of_their_own(tools: Tools) -> None:

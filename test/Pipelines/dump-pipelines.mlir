@@ -8,6 +8,7 @@
 // RONDO-NEXT: rondo-strip-trace
 // RONDO-NEXT: rondo-reroll-layers
 // RONDO-NEXT: rondo-hoist-depth-invariants
+// RONDO-NEXT: rondo-merge-lora
 // RONDO-NEXT: rondo-lower-lora
 // RONDO-NEXT: rondo-select-arithmetic
 // RONDO-NEXT: rondo-fuse-projections

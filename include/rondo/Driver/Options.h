@@ -64,6 +64,8 @@ struct ModelOptions {
   std::optional<WeightTypes> weights;
   /// "f32", "bf16" or "f16".
   std::optional<std::string> kv;
+  /// "auto", "merge" or "separate": what becomes of low-rank deltas.
+  std::optional<std::string> lora;
   std::optional<int64_t> context, sequences, rows;
   /// The level of `-O`.
   std::optional<int64_t> optimization;

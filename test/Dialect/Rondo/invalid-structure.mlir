@@ -96,6 +96,49 @@ rondo.param @param_c7_group : tensor<16x32x!rondo.q8_0> from ["w"] part <of = [1
 
 // -----
 
+// Tests that a delta is one of a matrix.
+rondo.param @a : tensor<8x64xf32> from ["a"]
+// expected-error @below {{'rondo.param' op expected 'plus' of a matrix, got 'tensor<64xf32>'}}
+rondo.param @param_c8_rank : tensor<64xf32> from ["w"] plus <@a, @a, scale = 1.0 : f32>
+
+// -----
+
+// Tests that a matrix with a delta is there.
+rondo.param @a : tensor<8x64xf32> from ["a"]
+rondo.param @b : tensor<64x8xf32> from ["b"]
+// expected-error @below {{'rondo.param' op expected a tensor for each entry of a parameter with 'plus'}}
+rondo.param @param_c8_unit depths(2) : tensor<64x64xf32> from [unit, "w"] plus <@a, @b, scale = 1.0 : f32>
+
+// -----
+
+// Tests that factors are parameters.
+// expected-error @below {{'rondo.param' op expected a factor of 'plus' to be another 'rondo.param', got @missing}}
+rondo.param @param_c8_missing : tensor<64x64xf32> from ["w"] plus <@missing, @missing, scale = 1.0 : f32>
+
+// -----
+
+// Tests that a matrix is not a factor of itself.
+// expected-error @below {{'rondo.param' op expected a factor of 'plus' to be another 'rondo.param', got @param_c8_self}}
+rondo.param @param_c8_self : tensor<64x64xf32> from ["w"] plus <@param_c8_self, @param_c8_self, scale = 1.0 : f32>
+
+// -----
+
+// Tests that factors have one rank.
+rondo.param @a : tensor<8x64xf32> from ["a"]
+rondo.param @b : tensor<64x9xf32> from ["b"]
+// expected-error @below {{'rondo.param' op expected factors A [rank, in] and B [out, rank] of 'tensor<64x64xf32>', got 'tensor<64x9xf32>'}}
+rondo.param @param_c8_shape : tensor<64x64xf32> from ["w"] plus <@a, @b, scale = 1.0 : f32>
+
+// -----
+
+// Tests that factors have an entry for each depth.
+rondo.param @a depths(3) : tensor<8x64xf32> from ["a", "a", "a"]
+rondo.param @b : tensor<64x8xf32> from ["b"]
+// expected-error @below {{'rondo.param' op expected factor @a to have one entry, or one for each layer and depth}}
+rondo.param @param_c8_depths depths(2) : tensor<64x64xf32> from ["w", "w"] plus <@a, @b, scale = 1.0 : f32>
+
+// -----
+
 // Tests that rows of a block type are whole groups.
 // expected-error @below {{'rondo.param' op expected the last dimension of a block type to be a multiple of 32, got 48}}
 rondo.param @param_c5_groups : tensor<64x48x!rondo.q4_0> from ["w"]

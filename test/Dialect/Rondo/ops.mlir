@@ -88,6 +88,9 @@ rondo.param @side.w : tensor<64x64xf32> from ["w"]
 rondo.param @part.matrix : tensor<32x64xbf16> from ["w"] part <of = [96, 128], first = 16, run = 16, step = 48, column = 64>
 // CHECK: rondo.param @part.vector : tensor<40xf32> from ["b"] part <of = [2, 1, 4, 10], first = 40, run = 40, step = 40>
 rondo.param @part.vector : tensor<40xf32> from ["b"] part #rondo.part<of = [2, 1, 4, 10], first = 40, run = 40, step = 40>
+// CHECK: rondo.param @side.sum depths(2) : tensor<64x64xf32> from ["w", "w"] plus <@side.c, @side.b, scale = 5.000000e-01 : f32>
+rondo.param @side.sum depths(2) : tensor<64x64xf32> from ["w", "w"] plus <@side.c, @side.b, scale = 0.5 : f32>
+rondo.param @side.c : tensor<8x64xf32> from ["c"]
 rondo.param @side.scale depths(2) : tensor<64xf32> from ["s.0", "s.1"]
 
 // CHECK-LABEL: rondo.block @side

@@ -111,6 +111,46 @@ LogicalResult ParamOp::verify() {
   return verifyPart(*this);
 }
 
+/// Checks param_c8 for one factor of shape [`rows`, `columns`], 0: any.
+static FailureOr<ParamOp> verifyFactor(ParamOp op, FlatSymbolRefAttr name,
+                                       int64_t rows, int64_t columns,
+                                       SymbolTableCollection &symbols) {
+  auto factor = symbols.lookupNearestSymbolFrom<ParamOp>(op, name);
+  if (!factor || factor == op)
+    return op.emitOpError("expected a factor of 'plus' to be another "
+                          "'rondo.param', got ")
+           << name;
+  ArrayRef<int64_t> shape = factor.getTensorType().getShape();
+  if (shape.size() != 2 || (rows && shape[0] != rows) ||
+      (columns && shape[1] != columns))
+    return op.emitOpError("expected factors A [rank, in] and B [out, rank] of ")
+           << op.getTensorType() << ", got " << factor.getTensorType();
+  for (auto [count, own] :
+       {std::pair(factor.getLayerCount(), op.getLayerCount()),
+        std::pair(factor.getDepthCount(), op.getDepthCount())})
+    if (count != 1 && count != own)
+      return op.emitOpError("expected factor ")
+             << name << " to have one entry, or one for each layer and depth";
+  return factor;
+}
+
+LogicalResult ParamOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  if (!getPlus())
+    return success();
+  ArrayRef<int64_t> shape = getTensorType().getShape();
+  if (shape.size() != 2)
+    return emitOpError("expected 'plus' of a matrix, got ") << getTensorType();
+  if (llvm::any_of(getKeys(), llvm::IsaPred<UnitAttr>))
+    return emitOpError("expected a tensor for each entry of a parameter with "
+                       "'plus'");
+  FailureOr<ParamOp> a =
+      verifyFactor(*this, getPlus()->getA(), /*rows=*/0, shape[1], symbols);
+  if (failed(a))
+    return failure();
+  int64_t rank = a->getTensorType().getDimSize(0);
+  return verifyFactor(*this, getPlus()->getB(), shape[0], rank, symbols);
+}
+
 ArrayRef<int64_t> ParamOp::getSourceShape() {
   return getPart() ? getPart()->getOf() : getTensorType().getShape();
 }

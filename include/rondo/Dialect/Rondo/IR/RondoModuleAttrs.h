@@ -21,8 +21,9 @@
 //   rondo.tokenizer, rondo.chat_template   {path = "...", hash = "..."}
 //   rondo.options        {context = 2048 : i64, sequences = 16 : i64,
 //                         rows = 512 : i64, kv = f32, arithmetic = "exact" or
-//                         "fast", weights = "keep", optimization = 3 : i64,
-//                         trace = false, weightless = false}
+//                         "fast", weights = "keep", lora = "auto",
+//                         optimization = 3 : i64, trace = false,
+//                         weightless = false}
 //   rondo.target         {kind = "cpu", cpu = "znver3",
 //                         features = ["x86-64-v3"]}
 //

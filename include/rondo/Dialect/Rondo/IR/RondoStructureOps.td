@@ -15,7 +15,9 @@ include "mlir/IR/RegionKindInterface.td"
 include "mlir/Interfaces/ControlFlowInterfaces.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 
-def Rondo_ParamOp : Rondo_Op<"param", [Symbol, HasParent<"::mlir::ModuleOp">]> {
+def Rondo_ParamOp : Rondo_Op<"param", [
+    Symbol, HasParent<"::mlir::ModuleOp">,
+    DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "a weight of the checkpoint, named by its archive keys";
   let description = [{
     Declares a parameter: its shape, storage type and where its values are.
@@ -27,7 +29,9 @@ def Rondo_ParamOp : Rondo_Op<"param", [Symbol, HasParent<"::mlir::ModuleOp">]> {
     Keys are listed layer by layer, in each depth by depth. `stored as` names the
     element type that the values are converted to when they are packed
     (`rondoc --weights`). `part` says which part of each tensor the parameter is; it
-    is the whole one otherwise.
+    is the whole one otherwise. `plus` adds a low-rank delta to each entry when it is
+    packed: A and B are taken at the entry's layer and depth, from the checkpoint's own
+    values; the sum is formed in f64, rounded to f32 and then to the stored type.
 
     Rules:
     - (param_c1) the shape is static, of rank 1 or 2, and without zeros;
@@ -39,7 +43,10 @@ def Rondo_ParamOp : Rondo_Op<"param", [Symbol, HasParent<"::mlir::ModuleOp">]> {
     - (param_c5) the last dimension of a block type is a multiple of 32;
     - (param_c6) a key is `unit` only with `depths`, and not all are;
     - (param_c7) a `part` of a matrix is one of a matrix, and lies inside the tensor;
-      its columns begin at a block if the type has blocks.
+      its columns begin at a block if the type has blocks;
+    - (param_c8) `plus` is for a matrix [out, in] without `unit` keys and names other `rondo.param`s, A
+      [rank, in] and B [out, rank], each with one layer or as many as this one, and
+      one depth or as many.
 
     Introduced by the importers; removed when weights are packed (phase `tiled`).
 
@@ -56,10 +63,10 @@ def Rondo_ParamOp : Rondo_Op<"param", [Symbol, HasParent<"::mlir::ModuleOp">]> {
   let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<AnyRankedTensor>:$type,
                        Rondo_KeysAttr:$keys, OptionalAttr<I64Attr>:$layers,
                        OptionalAttr<I64Attr>:$depths, OptionalAttr<TypeAttr>:$storage,
-                       OptionalAttr<Rondo_PartAttr>:$part);
+                       OptionalAttr<Rondo_PartAttr>:$part, OptionalAttr<Rondo_LoRAAttr>:$plus);
   let assemblyFormat = [{
     $sym_name (`layers` `(` $layers^ `)`)? (`depths` `(` $depths^ `)`)? `:` $type
-    (`stored` `as` $storage^)? `from` $keys (`part` $part^)? attr-dict
+    (`stored` `as` $storage^)? `from` $keys (`part` $part^)? (`plus` $plus^)? attr-dict
   }];
   let hasVerifier = 1;
   let extraClassDeclaration = [{

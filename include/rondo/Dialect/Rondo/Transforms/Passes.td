@@ -122,6 +122,40 @@ def HoistDepthInvariantsPass : Pass<"rondo-hoist-depth-invariants", "::mlir::Mod
     Statistic<"numElided", "num-elided", "carried values that were not state">];
 }
 
+def MergeLoraPass : Pass<"rondo-merge-lora", "::mlir::ModuleOp"> {
+  let summary = "add low-rank deltas to their matrices when those are packed";
+  let description = [{
+    A matrix with `lora` becomes a parameter with `plus`, which has an entry for each
+    depth at which the delta differs. What `lora` of `rondo.options` says is done:
+
+    - `auto`, the default: a delta is merged where that costs nothing: it is the same at
+      all depths, and the matrix is not stored in blocks, which would round it again;
+    - `merge`: all are. A delta that varies by depth makes a matrix of every depth, so the
+      shared block no longer stays in cache between visits;
+    - `separate`: none is.
+
+    Merging rounds the sum to the stored type; products are then no longer those of
+    `W x + s B (A x)` to the last bit.
+
+    Requires: phase `rondo`, before `rondo-lower-lora`.
+    Guarantees: under `merge` no `rondo.linear` has `lora`, but of matrices that are absent
+    at some depths.
+    Declines, with a remark: what `auto` leaves apart, and those.
+
+    Example:
+    ```
+    rondo.param @q layers(2) : tensor<64x64xf32> from ["q.0", "q.1"]
+    %q = rondo.linear %x, [@q] lora [#rondo.lora<@a, @b, scale = 2.0 : f32>] ...
+    ==>
+    rondo.param @q.merged layers(2) : tensor<64x64xf32> from ["q.0", "q.1"]
+      plus <@a, @b, scale = 2.0 : f32>
+    %q = rondo.linear %x, [@q.merged] ...
+    ```
+  }];
+  let statistics = [Statistic<"numMerged", "num-merged", "deltas merged">,
+                    Statistic<"numSeparate", "num-separate", "deltas left apart">];
+}
+
 def LowerLoraPass : Pass<"rondo-lower-lora", "::mlir::ModuleOp"> {
   let summary = "turn low-rank deltas into linears of their own";
   let description = [{
