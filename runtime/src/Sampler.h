@@ -9,16 +9,12 @@
 #ifndef RONDO_RT_SAMPLER_H
 #define RONDO_RT_SAMPLER_H
 
+#include "Random.h"
 #include "Status.h"
 
 #include <vector>
 
 namespace rondo_rt {
-
-/// A number in [0, 1): Philox4x32-10 (Salmon et al., SC 2011) with the seed as
-/// key and (request, index) as counter; the 53 upper bits of the first two
-/// words.
-double randomUnit(uint64_t seed, uint64_t request, uint64_t index);
 
 /// Checks the ranges of the options.
 Error checkSampling(const rondo_rt_sampling &sampling);
