@@ -146,7 +146,7 @@ private:
     if (segment.layerMajor)
       return buildLayerMajor(segment, x, base);
     for (const VisitRange &range : getRanges(segment))
-      x = buildLoop(range.count, x, [&](Value visit, Value state) {
+      x = rows.buildLoop(range.count, x, [&](Value visit, Value state) {
         state = buildLayers(segment, state, base, &range, visit);
         return endVisit(segment, state);
       });
@@ -189,7 +189,7 @@ private:
                     const VisitRange *range, Value visit) {
     for (const Part &part : splitByGroup(segment)) {
       int64_t slot = base + part.first - segment.first;
-      x = buildLoop(part.count, x, [&](Value layer, Value state) {
+      x = rows.buildLoop(part.count, x, [&](Value layer, Value state) {
         return buildApply({part, layer, slot, /*layerStride=*/1,
                            /*versionStride=*/segment.count, range, visit},
                           state);
@@ -203,9 +203,9 @@ private:
     int64_t versions = segment.kv.getVersionCount(segment.visits);
     for (const Part &part : splitByGroup(segment)) {
       int64_t slot = base + (part.first - segment.first) * versions;
-      x = buildLoop(part.count, x, [&](Value layer, Value state) {
+      x = rows.buildLoop(part.count, x, [&](Value layer, Value state) {
         for (const VisitRange &range : getRanges(segment))
-          state = buildLoop(range.count, state, [&](Value visit, Value inner) {
+          state = rows.buildLoop(range.count, state, [&](Value visit, Value inner) {
             return buildApply({part, layer, slot, /*layerStride=*/versions,
                                /*versionStride=*/1, &range, visit},
                               inner);
@@ -251,17 +251,6 @@ private:
     if (site.part.isTraced)
       rows.trace("layer", apply.getResult(0));
     return apply.getResult(0);
-  }
-
-  Value buildLoop(int64_t count, Value x,
-                  function_ref<Value(Value, Value)> buildBody) {
-    auto loop = LoopOp::create(builder, loc, x.getType(), count, x);
-    OpBuilder::InsertionGuard guard(builder);
-    Block *body = builder.createBlock(
-        &loop.getBody(), {}, {builder.getIndexType(), x.getType()}, {loc, loc});
-    YieldOp::create(builder, loc,
-                    buildBody(body->getArgument(0), body->getArgument(1)));
-    return loop.getResult(0);
   }
 
   const Decoder &decoder;

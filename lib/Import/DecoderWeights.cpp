@@ -48,7 +48,7 @@ const DecoderKeys rondo::kGGUFKeys = {
     /*down=*/"ffn_down",
 };
 
-static Type getElementType(StorageType type, MLIRContext *context) {
+Type rondo::getElementType(StorageType type, MLIRContext *context) {
   switch (type) {
   case StorageType::F32:
     return Float32Type::get(context);

@@ -17,6 +17,9 @@
 
 namespace rondo {
 
+/// The element type of parameters that are stored so.
+mlir::Type getElementType(StorageType type, mlir::MLIRContext *context);
+
 /// A parameter of the module.
 struct Param {
   std::string symbol;

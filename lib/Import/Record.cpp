@@ -114,30 +114,43 @@ llvm::Expected<Import>
 rondo::finishImport(Decoder decoder, TensorTable &tensors, ArchiveSet archives,
                     Companions companions, const ImportOptions &options,
                     ImportLog log, MLIRContext &context) {
-  std::string kvPolicy;
-  if (llvm::Error error = applyOptions(decoder, options, kvPolicy, log))
+  BuiltModel model;
+  if (llvm::Error error = applyOptions(decoder, options, model.kvPolicy, log))
     return std::move(error);
   llvm::Expected<OwningOpRef<ModuleOp>> module =
       buildDecoder(decoder, tensors, context);
   if (!module)
     return module.takeError();
+  model.module = std::move(*module);
+  model.architecture = decoder.architecture;
+  model.vocabulary = decoder.vocabulary;
+  model.context = decoder.context;
+  model.trainedKV = decoder.trainedKV;
+  return finishImport(std::move(model), tensors, std::move(archives),
+                      std::move(companions), options, std::move(log));
+}
+
+llvm::Expected<Import>
+rondo::finishImport(BuiltModel model, const TensorTable &tensors,
+                    ArchiveSet archives, Companions companions,
+                    const ImportOptions &options, ImportLog log) {
   log.push_back("weights: " + std::to_string(tensors.getTakenCount()) +
                 " tensors, " + std::to_string(tensors.getTakenWeights()) +
                 " parameters, " + std::to_string(tensors.getTakenBytes()) +
                 " bytes");
-  checkStopTokens(companions.stopTokens, decoder.vocabulary, log);
+  checkStopTokens(companions.stopTokens, model.vocabulary, log);
 
-  Builder builder(&context);
-  ModuleOp op = module->get();
+  ModuleOp op = model.module.get();
+  Builder builder(op.getContext());
   op->setAttr(kPhaseAttr, builder.getStringAttr("input"));
-  op->setAttr(kArchitectureAttr, builder.getStringAttr(decoder.architecture));
+  op->setAttr(kArchitectureAttr, builder.getStringAttr(model.architecture));
   op->setAttr(kNameAttr, builder.getStringAttr(companions.name));
-  op->setAttr(kKVPolicyAttr, builder.getStringAttr(kvPolicy));
-  op->setAttr(kTrainedKVAttr, builder.getStrArrayAttr({decoder.trainedKV}));
-  if (options.forceKVPolicy && kvPolicy != decoder.trainedKV)
+  op->setAttr(kKVPolicyAttr, builder.getStringAttr(model.kvPolicy));
+  op->setAttr(kTrainedKVAttr, builder.getStrArrayAttr({model.trainedKV}));
+  if (options.forceKVPolicy && model.kvPolicy != model.trainedKV)
     op->setAttr(kForceKVPolicyAttr, builder.getUnitAttr());
   op->setAttr(kStopTokensAttr, builder.getI64ArrayAttr(companions.stopTokens));
-  op->setAttr(kContextLimitAttr, builder.getI64IntegerAttr(decoder.context));
+  op->setAttr(kContextLimitAttr, builder.getI64IntegerAttr(model.context));
   recordArchives(op, archives);
   recordText(op, kTokenizerAttr, companions.tokenizer);
   recordText(op, kChatTemplateAttr, companions.chatTemplate);
@@ -146,7 +159,7 @@ rondo::finishImport(Decoder decoder, TensorTable &tensors, ArchiveSet archives,
                        " is not valid");
 
   Import result;
-  result.module = std::move(*module);
+  result.module = std::move(model.module);
   result.archives = std::move(archives);
   result.log = std::move(log);
   if (companions.tokenizer)

@@ -30,8 +30,24 @@ struct Companions {
 llvm::Error applyOptions(Decoder &decoder, const ImportOptions &options,
                          std::string &kvPolicy, ImportLog &log);
 
-/// Finishes an import: builds the decoder's module and sets all attributes that
-/// RondoModuleAttrs.h gives to importers.
+/// A module that has its operations, and what its attributes say.
+struct BuiltModel {
+  mlir::OwningOpRef<mlir::ModuleOp> module;
+  std::string architecture;
+  int64_t vocabulary = 0;
+  int64_t context = 0;
+  /// KV policies: in force, and that the weights are trained for.
+  std::string kvPolicy, trainedKV;
+};
+
+/// Sets all attributes that RondoModuleAttrs.h gives to importers.
+llvm::Expected<Import> finishImport(BuiltModel model,
+                                    const TensorTable &tensors,
+                                    ArchiveSet archives, Companions companions,
+                                    const ImportOptions &options,
+                                    ImportLog log);
+
+/// Builds the decoder's module and finishes its import.
 llvm::Expected<Import> finishImport(Decoder decoder, TensorTable &tensors,
                                     ArchiveSet archives, Companions companions,
                                     const ImportOptions &options, ImportLog log,

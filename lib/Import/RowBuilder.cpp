@@ -70,6 +70,17 @@ Value RowBuilder::scale(Value rows, const Param &weight) {
                          getSymbol(weight.symbol), /*factor=*/FloatAttr());
 }
 
+Value RowBuilder::buildLoop(int64_t count, Value x,
+                            function_ref<Value(Value, Value)> buildBody) {
+  auto loop = LoopOp::create(builder, loc, x.getType(), count, x);
+  OpBuilder::InsertionGuard guard(builder);
+  Block *body = builder.createBlock(
+      &loop.getBody(), {}, {builder.getIndexType(), x.getType()}, {loc, loc});
+  YieldOp::create(builder, loc,
+                  buildBody(body->getArgument(0), body->getArgument(1)));
+  return loop.getResult(0);
+}
+
 void RowBuilder::trace(StringRef name, Value rows, bool isSingle) {
   TraceOp::create(builder, loc, name, rows, isSingle);
 }

@@ -36,6 +36,11 @@ public:
   mlir::Value multiply(mlir::Value a, mlir::Value b);
   /// Rows times a vector of parameters.
   mlir::Value scale(mlir::Value rows, const Param &weight);
+  /// A loop that carries `x`; `buildBody` makes what one iteration hands on
+  /// from its number and the value carried so far.
+  mlir::Value buildLoop(
+      int64_t count, mlir::Value x,
+      llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> buildBody);
   void trace(llvm::StringRef name, mlir::Value rows, bool isSingle = false);
 
   mlir::FlatSymbolRefAttr getSymbol(llvm::StringRef name);
