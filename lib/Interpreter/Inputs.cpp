@@ -6,6 +6,8 @@
 //===----------------------------------------------------------------------===//
 #include "Inputs.h"
 
+#include "rondo/Dialect/Rondo/IR/RondoModuleAttrs.h"
+
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 
@@ -57,6 +59,7 @@ private:
   LogicalResult checkRows();
   LogicalResult checkLeftOver();
   FailureOr<Tensor> takeArgument(BlockArgument argument);
+  void makeZeros();
   FailureOr<std::vector<int64_t>> takeNumbers(StringRef name);
   const Tensor *take(StringRef name);
   LogicalResult checkTensor(StringRef name, const Tensor &tensor,
@@ -69,6 +72,8 @@ private:
   const TensorMap &tensors;
   std::set<std::string> taken;
   Inputs inputs;
+  /// Arguments that nobody gives and that are zeros then.
+  SmallVector<BlockArgument> missing;
   /// Rows of all steps; known with the first argument that has rows.
   std::optional<int64_t> rowCount;
 };
@@ -118,6 +123,9 @@ FailureOr<Tensor> Binder::takeArgument(BlockArgument argument) {
   bool isInteger = type.getElementType().isInteger(32);
   unsigned number = argument.getArgNumber();
   SmallVector<std::string> keys;
+  auto input = function.getArgAttrOfType<InputAttr>(number, kInputAttr);
+  if (input)
+    keys.push_back(input.getName().str());
   if (number < names.size() && !names[number].empty())
     keys.push_back(names[number]);
   keys.push_back(std::to_string(number));
@@ -136,6 +144,10 @@ FailureOr<Tensor> Binder::takeArgument(BlockArgument argument) {
       return failure();
     return *tensor;
   }
+  if (input && input.getInit() == InputInit::Zeros) {
+    missing.push_back(argument);
+    return Tensor();
+  }
   return function.emitError("argument ")
          << number << " has no input; put a tensor called '"
          << llvm::join(keys, "' or '") << "' into the file of --inputs";
@@ -151,11 +163,21 @@ LogicalResult Binder::bindArguments() {
     FailureOr<Tensor> tensor = takeArgument(argument);
     if (failed(tensor))
       return failure();
-    if (hasRows(argument.getType()) && !rowCount)
+    bool isGiven = !llvm::is_contained(missing, argument);
+    if (hasRows(argument.getType()) && !rowCount && isGiven)
       rowCount = tensor->getRows();
     inputs.arguments.push_back(std::move(*tensor));
   }
   return success();
+}
+
+/// Inputs that are zeros unless given; their rows are those of the others.
+void Binder::makeZeros() {
+  for (BlockArgument argument : missing) {
+    int64_t width = cast<RankedTensorType>(argument.getType()).getDimSize(1);
+    inputs.arguments[argument.getArgNumber()] =
+        Tensor::zeros({*rowCount, width});
+  }
 }
 
 /// The integers [rows] called `name`; zeros if there are none.
@@ -227,6 +249,7 @@ FailureOr<Inputs> Binder::bind() {
   if (failed(bindArguments()))
     return failure();
   rowCount = rowCount.value_or(0);
+  makeZeros();
   if (failed(bindRows()) || failed(checkRows()) || failed(checkLeftOver()))
     return failure();
   return std::move(inputs);

@@ -60,10 +60,11 @@ struct InterpreterOptions {
 /// Executes the function `options.entry`.
 ///
 /// `inputs` holds a tensor for each argument under its name in the text or its
-/// number; `tensor<?xi32>` arguments also take `tokens`. For N rows it may hold
-/// the integers [N] `sequences` (default 0), `positions` (default 0, 1, ... in
-/// each sequence) and `steps` (default 0): rows of one step are executed
-/// together, steps in ascending order on the same KV caches.
+/// number; `tensor<?xi32>` arguments also take `tokens`, those with
+/// `rondo.input` its name, and are zeros if nobody gives them and it says so.
+/// For N rows it may hold the integers [N] `sequences` (default 0), `positions`
+/// (default 0, 1, ... in each sequence) and `steps` (default 0): rows of one
+/// step are executed together, steps in ascending order on the same KV caches.
 ///
 /// Returns the function's result as `logits` if it is the only one of `model`,
 /// else results by number, and the value of the K-th execution of each

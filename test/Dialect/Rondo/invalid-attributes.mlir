@@ -86,3 +86,58 @@ rondo.param @part_c2_run : tensor<8xf32> from ["w"] part <of = [8], first = 0, r
 // Tests that a part begins inside of a tensor.
 // expected-error @below {{expected 'first' of at least 0 and below 2^31, got -1}}
 rondo.param @part_c2_first : tensor<8xf32> from ["w"] part <of = [8], first = -1, run = 8, step = 8>
+
+// -----
+
+// Tests that an input has a name.
+// expected-error @below {{expected an input to have a name}}
+func.func @input_c1(%x: tensor<?x64xf32> {rondo.input = #rondo.input<"", init = zeros>}) { return }
+
+// -----
+
+// Tests that a normal distribution has a deviation.
+// expected-error @below {{expected 'deviation' of an input with init = normal}}
+func.func @input_c2_missing(%x: tensor<?x64xf32> {rondo.input = #rondo.input<"x", init = normal>}) { return }
+
+// -----
+
+// Tests that nothing else has one.
+// expected-error @below {{expected 'deviation' with init = normal only}}
+func.func @input_c2_zeros(%x: tensor<?x64xf32> {rondo.input = #rondo.input<"x", init = zeros, deviation = 1.0>}) { return }
+
+// -----
+
+// Tests that a deviation is above 0.
+// expected-error @below {{expected 'deviation' of f64, finite and above 0, got -1.000000e+00 : f64}}
+func.func @input_c2_negative(%x: tensor<?x64xf32> {rondo.input = #rondo.input<"x", init = normal, deviation = -1.0>}) { return }
+
+// -----
+
+// Tests the type of a deviation.
+// expected-error @below {{expected 'deviation' of f64, finite and above 0, got 1.000000e+00 : f32}}
+func.func @input_c2_type(%x: tensor<?x64xf32> {rondo.input = #rondo.input<"x", init = normal, deviation = 1.0 : f32>}) { return }
+
+// -----
+
+// Tests that inputs are rows.
+// expected-error @below {{attribute 'rondo.input' of argument 0 expected an argument with the type of rows}}
+func.func @input_c3_type(%x: tensor<?xi32> {rondo.input = #rondo.input<"x", init = zeros>}) { return }
+
+// -----
+
+// Tests that inputs are arguments.
+// expected-error @below {{attribute 'rondo.input' expected to stand on an argument of a function}}
+module attributes {rondo.input = #rondo.input<"x", init = zeros>} {}
+
+// -----
+
+// Tests the kind of an argument's attribute.
+// expected-error @below {{attribute 'rondo.input' expected '#rondo.input', got "x"}}
+func.func @input_kind(%x: tensor<?x64xf32> {rondo.input = "x"}) { return }
+
+// -----
+
+// Tests that a name means one input.
+// expected-error @below {{arguments 0 and 1 are inputs of one name, 'x'; give each its own}}
+func.func @input_c4(%x: tensor<?x64xf32> {rondo.input = #rondo.input<"x", init = zeros>},
+                    %y: tensor<?x64xf32> {rondo.input = #rondo.input<"x", init = given>}) { return }

@@ -107,3 +107,13 @@ rondo.block @side(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
   %v = arith.addf %s, %u : tensor<?x64xf32>
   rondo.yield %v : tensor<?x64xf32>
 }
+
+// CHECK-LABEL: func.func @inputs
+// CHECK-SAME: %{{.*}}: tensor<?x64xf32> {rondo.input = #rondo.input<"given_state", init = given>}
+// CHECK-SAME: %{{.*}}: tensor<?x64xf32> {rondo.input = #rondo.input<"zero_state", init = zeros>}
+// CHECK-SAME: %{{.*}}: tensor<?x64xf32> {rondo.input = #rondo.input<"drawn_state", init = normal, deviation = 2.500000e-01 : f64>}
+func.func @inputs(%a: tensor<?x64xf32> {rondo.input = #rondo.input<"given_state", init = given>},
+                  %b: tensor<?x64xf32> {rondo.input = #rondo.input<"zero_state", init = zeros>},
+                  %c: tensor<?x64xf32> {rondo.input = #rondo.input<"drawn_state", init = normal, deviation = 0.25>}) {
+  return
+}

@@ -6,13 +6,15 @@
 //===----------------------------------------------------------------------===//
 //
 // The discardable attributes of RondoModuleAttrs.h have one kind each and stand
-// on the module. Other `rondo.` names are left to the passes that use them.
+// on the module, but for `rondo.input`, which stands on arguments of functions.
+// Other `rondo.` names are left to the passes that use them.
 //
 //===----------------------------------------------------------------------===//
 
 #include "rondo/Dialect/Rondo/IR/Rondo.h"
 #include "rondo/Dialect/Rondo/IR/RondoModuleAttrs.h"
 
+#include "mlir/Interfaces/FunctionInterfaces.h"
 #include "llvm/ADT/StringSwitch.h"
 
 using namespace mlir;
@@ -119,6 +121,9 @@ static LogicalResult verifyOptions(Operation *op, DictionaryAttr options) {
 LogicalResult RondoDialect::verifyOperationAttribute(Operation *op,
                                                      NamedAttribute attr) {
   StringRef name = attr.getName();
+  if (name == kInputAttr) // input_c3
+    return op->emitError("attribute '")
+           << name << "' expected to stand on an argument of a function";
   AttrKind kind = getKind(name);
   if (kind == AttrKind::Other)
     return success();
@@ -135,5 +140,57 @@ LogicalResult RondoDialect::verifyOperationAttribute(Operation *op,
            << name << "' expected the name of a phase, got " << attr.getValue();
   if (name == kOptionsAttr)
     return verifyOptions(op, cast<DictionaryAttr>(attr.getValue()));
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Inputs
+//===----------------------------------------------------------------------===//
+
+LogicalResult InputAttr::verify(function_ref<InFlightDiagnostic()> emitError,
+                                StringRef name, InputInit init,
+                                FloatAttr deviation) {
+  // input_c1
+  if (name.empty())
+    return emitError() << "expected an input to have a name";
+  // input_c2
+  bool isNormal = init == InputInit::Normal;
+  if (isNormal != static_cast<bool>(deviation))
+    return emitError() << "expected 'deviation' "
+                       << (isNormal ? "of an input with init = normal"
+                                    : "with init = normal only");
+  if (deviation &&
+      (!deviation.getType().isF64() || !deviation.getValue().isFinite() ||
+       !(deviation.getValueAsDouble() > 0)))
+    return emitError() << "expected 'deviation' of f64, finite and above 0, "
+                          "got "
+                       << deviation;
+  return success();
+}
+
+LogicalResult RondoDialect::verifyRegionArgAttribute(Operation *op,
+                                                     unsigned /*region*/,
+                                                     unsigned number,
+                                                     NamedAttribute attr) {
+  if (attr.getName() != kInputAttr)
+    return success();
+  auto input = dyn_cast<InputAttr>(attr.getValue());
+  if (!input)
+    return op->emitError("attribute '")
+           << kInputAttr << "' expected '#rondo.input', got "
+           << attr.getValue();
+  // input_c3
+  auto function = dyn_cast<FunctionOpInterface>(op);
+  if (!function || !isRowsType(function.getArgumentTypes()[number]))
+    return op->emitError("attribute '")
+           << kInputAttr << "' of argument " << number
+           << " expected an argument with the type of rows";
+  // input_c4
+  for (unsigned other = 0; other < number; ++other)
+    if (auto earlier = function.getArgAttrOfType<InputAttr>(other, kInputAttr);
+        earlier && earlier.getName() == input.getName())
+      return op->emitError("arguments ")
+             << other << " and " << number << " are inputs of one name, '"
+             << input.getName() << "'; give each its own";
   return success();
 }

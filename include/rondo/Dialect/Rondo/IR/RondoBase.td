@@ -24,6 +24,7 @@ def Rondo_Dialect : Dialect {
   let useDefaultTypePrinterParser = 1;
   let useDefaultAttributePrinterParser = 1;
   let hasOperationAttrVerify = 1;
+  let hasRegionArgAttrVerify = 1;
 }
 
 //===----------------------------------------------------------------------===//
@@ -89,6 +90,11 @@ def Rondo_Mask : Rondo_Enum<"Mask", "which positions of its sequence a row may s
   I32EnumAttrCase<"Causal", 0, "causal">]>;
 def Rondo_MaskAttr : Rondo_EnumAttr<Rondo_Mask, "mask">;
 
+def Rondo_InputInit : Rondo_Enum<"InputInit", "rows of an input that nobody gives", [
+  I32EnumAttrCase<"Given", 0, "given">,
+  I32EnumAttrCase<"Zeros", 1, "zeros">,
+  I32EnumAttrCase<"Normal", 2, "normal">]>;
+
 /// Archive keys; `unit` where there is no tensor.
 def Rondo_KeysAttr : TypedArrayAttrBase<AnyAttrOf<[StrAttr, UnitAttr]>, "archive keys">;
 
@@ -134,6 +140,40 @@ def Rondo_PartAttr : AttrDef<Rondo_Dialect, "Part"> {
       return getFirst() + row / getRun() * getStep() + row % getRun();
     }
   }];
+}
+
+def Rondo_InputAttr : AttrDef<Rondo_Dialect, "Input"> {
+  let mnemonic = "input";
+  let summary = "what a model takes beside tokens";
+  let description = [{
+    Stands as `rondo.input` on an argument of the model function: a row of it
+    belongs to the position of its token, such as the state that a recurrence starts
+    from. The runtime fills it before the prelude, with rows that the caller gives
+    under this name. If there are none, `init` decides: `given` is an error, `zeros`
+    are zeros, `normal` draws from a normal distribution of mean 0 and standard
+    deviation `deviation`, cut off at three deviations, as a function of seed,
+    position and column alone (docs/Inputs.md).
+
+    Rules:
+    - (input_c1) the name is not empty;
+    - (input_c2) `deviation` is there with `normal` only, is of f64, finite and above 0;
+    - (input_c3) it stands on an argument of a function that has the type of rows;
+    - (input_c4) arguments of a function have inputs of different names.
+
+    Example:
+    ```mlir
+    func.func @model(%tokens: tensor<?xi32>,
+                     %s: tensor<?x64xf32> {rondo.input = #rondo.input<"initial_state", init = zeros>})
+        -> tensor<?x64xf32> {
+      return %s : tensor<?x64xf32>
+    }
+    ```
+  }];
+  let parameters = (ins StringRefParameter<"what files of inputs call it">:$name,
+                        EnumParameter<Rondo_InputInit>:$init,
+                        OptionalParameter<"::mlir::FloatAttr">:$deviation);
+  let assemblyFormat = "`<` $name `,` `init` `=` $init (`,` `deviation` `=` $deviation^)? `>`";
+  let genVerifyDecl = 1;
 }
 
 /// Angular frequencies, radians a position. Elements rather than a dense array:

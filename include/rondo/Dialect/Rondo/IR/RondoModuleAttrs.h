@@ -50,6 +50,9 @@ inline constexpr llvm::StringLiteral kTokenizerAttr = "rondo.tokenizer";
 inline constexpr llvm::StringLiteral kChatTemplateAttr = "rondo.chat_template";
 inline constexpr llvm::StringLiteral kOptionsAttr = "rondo.options";
 inline constexpr llvm::StringLiteral kTargetAttr = "rondo.target";
+
+/// `#rondo.input` of an argument of the model function.
+inline constexpr llvm::StringLiteral kInputAttr = "rondo.input";
 } // namespace rondo
 
 #endif // RONDO_DIALECT_RONDO_IR_RONDOMODULEATTRS_H
