@@ -14,6 +14,7 @@
 #include "PackedStorage.h"
 #include "rondo/Bundle/StoredLayers.h"
 #include "rondo/Dialect/Rondo/Analysis/KVPolicy.h"
+#include "rondo/Dialect/Rondo/IR/Rondo.h"
 #include "rondo/Dialect/Rondo/IR/RondoModuleAttrs.h"
 #include "rondo/Dialect/RondoRT/IR/RondoRT.h"
 #include "rondo_rt/abi.h"
@@ -43,6 +44,7 @@ private:
   void keepLayers();
   LogicalResult readEnds();
   void readStates();
+  void readInputs(const std::map<int64_t, int64_t> &offsets);
   void readStages(rt::BodyOp body);
   StagePlan describe(rt::BodyOp body, rt::StageOp stage);
   int64_t countExecutions(rt::BodyOp body);
@@ -266,16 +268,39 @@ void PlanBuilder::pickArithmetic() {
 /// its inputs.
 void PlanBuilder::readStates() {
   std::map<int64_t, int64_t> rowBytes; // by offset
+  std::map<int64_t, int64_t> offsets;  // by number
   for (auto body : module.getOps<rt::BodyOp>()) {
     if (body.getKind() == rt::BodyKind::Prelude)
       continue;
     for (auto [number, buffer] :
-         llvm::zip(body.getInputs(), body.getOps<rt::BufferOp>()))
+         llvm::zip(body.getInputs(), body.getOps<rt::BufferOp>())) {
       rowBytes[buffer.getOffset()] =
           cast<MemRefType>(buffer.getType()).getDimSize(1) * sizeof(float);
+      offsets[number] = buffer.getOffset();
+    }
   }
   for (auto [offset, bytes] : rowBytes)
     plan.states.push_back({offset, bytes});
+  readInputs(offsets);
+}
+
+/// Inputs by their states, which stand at `offsets`.
+void PlanBuilder::readInputs(const std::map<int64_t, int64_t> &offsets) {
+  auto inputs = module->getAttrOfType<ArrayAttr>("rondo_rt.inputs");
+  if (!inputs)
+    return;
+  for (DictionaryAttr entry : inputs.getAsRange<DictionaryAttr>()) {
+    auto input = entry.getAs<InputAttr>("input");
+    int64_t offset = offsets.at(getInteger(entry, "state"));
+    auto place = llvm::find_if(plan.states, [&](const StatePlan &state) {
+      return state.offset == offset;
+    });
+    FloatAttr deviation = input.getDeviation();
+    plan.inputs.push_back({input.getName().str(), place - plan.states.begin(),
+                           getInteger(entry, "width"),
+                           stringifyInputInit(input.getInit()).str(),
+                           deviation ? deviation.getValueAsDouble() : 0.0});
+  }
 }
 
 //===----------------------------------------------------------------------===//

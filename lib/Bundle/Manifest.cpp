@@ -175,6 +175,17 @@ static void writeStates(OStream &json, const Plan &plan) {
     });
 }
 
+static void writeInputs(OStream &json, const Plan &plan) {
+  for (const InputPlan &input : plan.inputs)
+    json.object([&] {
+      json.attribute("name", clean(input.name));
+      json.attribute("state", input.state);
+      json.attribute("width", input.width);
+      json.attribute("init", input.init);
+      json.attribute("deviation", input.deviation);
+    });
+}
+
 static void writeStages(OStream &json, const Plan &plan) {
   for (const StagePlan &stage : plan.stages)
     json.object([&] {
@@ -290,6 +301,7 @@ std::string rondo::writeManifest(const ManifestInputs &inputs,
     json.attributeObject("schedule", [&] { writeSchedule(json, inputs); });
     json.attributeObject("entries", [&] { writeEntries(json, inputs.code); });
     json.attributeArray("states", [&] { writeStates(json, inputs.plan); });
+    json.attributeArray("inputs", [&] { writeInputs(json, inputs.plan); });
     json.attributeArray("stages", [&] { writeStages(json, inputs.plan); });
     json.attributeArray("trace", [&] { writeTrace(json, inputs.plan); });
     json.attribute("weight_bytes", getRegionBytes(inputs.weights));

@@ -43,6 +43,15 @@ static void visit(StatePlan &state, Visitor &visitor) {
 }
 
 template <typename Visitor>
+static void visit(InputPlan &input, Visitor &visitor) {
+  visitor("name", input.name);
+  visitor("state", input.state);
+  visitor("width", input.width);
+  visitor("init", input.init);
+  visitor("deviation", input.deviation);
+}
+
+template <typename Visitor>
 static void visit(StagePlan &stage, Visitor &visitor) {
   visitor("name", stage.name);
   visitor("executions", stage.executions);
@@ -72,6 +81,7 @@ template <typename Visitor> static void visit(Plan &plan, Visitor &visitor) {
   visitor("executed_layers", plan.executedLayers);
   visitor("depth", plan.depth);
   visitor("states", plan.states);
+  visitor("inputs", plan.inputs);
   visitor("stages", plan.stages);
   visitor("trace", plan.trace);
 }
@@ -93,6 +103,7 @@ public:
 
 private:
   Attribute write(int64_t value) { return builder.getI64IntegerAttr(value); }
+  Attribute write(double value) { return builder.getF64FloatAttr(value); }
   Attribute write(bool value) { return builder.getBoolAttr(value); }
   Attribute write(std::string &text) { return builder.getStringAttr(text); }
   template <typename T> Attribute write(std::vector<T> &values) {
@@ -138,6 +149,12 @@ private:
     if (integer && integer.getType().isSignlessInteger(64))
       value = integer.getInt();
     return static_cast<bool>(integer);
+  }
+  bool read(Attribute attr, double &value) {
+    auto number = dyn_cast<FloatAttr>(attr);
+    if (number && number.getType().isF64())
+      value = number.getValueAsDouble();
+    return static_cast<bool>(number);
   }
   bool read(Attribute attr, bool &value) {
     auto flag = dyn_cast<BoolAttr>(attr);

@@ -131,6 +131,23 @@ uint64_t rondo_rt_session_kv_bytes(const rondo_rt_session *session) {
   return session->session->kv().committedBytes();
 }
 
+rondo_rt_status *rondo_rt_session_set_input(rondo_rt_session *session,
+                                            const char *name,
+                                            const float *values,
+                                            uint32_t positions,
+                                            uint32_t width) {
+  return guarded([&]() -> Error {
+    if (!name || (positions && !values))
+      return nullArgument();
+    return session->session->setInput(name, values, positions, width);
+  });
+}
+
+rondo_rt_status *rondo_rt_session_set_input_seed(rondo_rt_session *session,
+                                                 uint64_t seed) {
+  return guarded([&] { return session->session->setSeed(seed); });
+}
+
 rondo_rt_status *rondo_rt_session_step(rondo_rt_session *session,
                                        const rondo_rt_row *rows,
                                        uint32_t row_count,

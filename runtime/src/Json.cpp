@@ -7,6 +7,8 @@
 //===----------------------------------------------------------------------===//
 #include "Json.h"
 
+#include <cmath>
+
 using namespace rondo_rt;
 
 /// Deepest nesting a bundle's JSON may have; the manifest needs four levels.
@@ -104,6 +106,15 @@ int64_t ObjectReader::integerOrMinusOne(const char *key, uint64_t max) {
     return -1;
   }
   return static_cast<int64_t>(integer(key, 0, max));
+}
+
+double ObjectReader::number(const char *key) {
+  const Json *found =
+      find(key, "a finite number of at least 0", [](const Json &j) {
+        return j.is_number() && std::isfinite(j.get<double>()) &&
+               j.get<double>() >= 0;
+      });
+  return found ? found->get<double>() : 0;
 }
 
 bool ObjectReader::boolean(const char *key) {

@@ -35,6 +35,8 @@ public:
   uint64_t integer(const char *key, uint64_t min, uint64_t max);
   /// The same, where -1 is allowed too.
   int64_t integerOrMinusOne(const char *key, uint64_t max);
+  /// A finite number that is not negative.
+  double number(const char *key);
   bool boolean(const char *key);
   std::string text(const char *key);
   /// An array; an empty one on a fault.

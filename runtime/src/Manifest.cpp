@@ -200,6 +200,44 @@ static Error readStates(const Json &json, Manifest &manifest) {
   return nullptr;
 }
 
+static Error parseInit(const std::string &text, InputPlace &input) {
+  input.init = text == "zeros"    ? InputInit::Zeros
+               : text == "normal" ? InputInit::Normal
+                                  : InputInit::Given;
+  if (input.init != InputInit::Given || text == "given")
+    return nullptr;
+  return makeError(RONDO_RT_STATUS_UNSUPPORTED,
+                   "input '%.40s' has the init '%.40s', this runtime knows "
+                   "given, zeros and normal; compile the model again with this "
+                   "version",
+                   input.name.c_str(), text.c_str());
+}
+
+/// Rows are written to states, so they must fit.
+static Error readInputs(const Json &json, Manifest &manifest) {
+  std::vector<std::string> inits;
+  Error error = readEach(json, "manifest.inputs", [&](ObjectReader &reader) {
+    InputPlace input;
+    input.name = reader.text("name");
+    input.state = reader.integer("state", 0, kMaxCount);
+    input.width = reader.integer("width", 1, kMaxWidth);
+    inits.push_back(reader.text("init"));
+    input.deviation = reader.number("deviation");
+    manifest.inputs.push_back(std::move(input));
+  });
+  for (size_t i = 0; !error && i < manifest.inputs.size(); ++i) {
+    InputPlace &input = manifest.inputs[i];
+    if (input.state >= manifest.states.size() ||
+        input.width * sizeof(float) > manifest.states[input.state].rowBytes)
+      return makeError(RONDO_RT_STATUS_INVALID_BUNDLE,
+                       "input '%.40s' of %u floats does not fit state %u of "
+                       "the manifest",
+                       input.name.c_str(), input.width, input.state);
+    error = parseInit(inits[i], input);
+  }
+  return error;
+}
+
 static Error readStages(const Json &json, Manifest &manifest) {
   return readEach(json, "manifest.stages", [&](ObjectReader &reader) {
     Stage stage;
@@ -322,6 +360,7 @@ static Error readParts(const Json &json, Manifest &manifest) {
   const Json &schedule = reader.object("schedule");
   const Json &entries = reader.object("entries");
   const Json &states = reader.array("states");
+  const Json &inputs = reader.array("inputs");
   const Json &stages = reader.array("stages");
   const Json &trace = reader.array("trace");
   const Json &tensors = reader.array("tensors");
@@ -344,6 +383,8 @@ static Error readParts(const Json &json, Manifest &manifest) {
   if (Error error = readEntries(entries, manifest))
     return error;
   if (Error error = readStates(states, manifest))
+    return error;
+  if (Error error = readInputs(inputs, manifest))
     return error;
   if (Error error = readStages(stages, manifest))
     return error;

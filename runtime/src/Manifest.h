@@ -54,6 +54,18 @@ struct StatePlace {
   uint64_t rowBytes = 0; // rows follow each other
 };
 
+/// Where the rows of an input come from that nobody gives.
+enum class InputInit { Given, Zeros, Normal };
+
+/// What the model takes beside tokens, filled in before the prelude.
+struct InputPlace {
+  std::string name;
+  uint32_t state = 0; // index among the states
+  uint32_t width = 0; // floats
+  InputInit init = InputInit::Given;
+  double deviation = 0; // of InputInit::Normal
+};
+
 /// The KV cache's shape.
 struct KvLayout {
   std::string type;
@@ -84,6 +96,7 @@ struct Manifest {
   std::vector<std::string> bodies;
   uint64_t entries[RONDO_RT_ENTRY_COUNT] = {};
   std::vector<StatePlace> states; // by ascending offset, none overlaps another
+  std::vector<InputPlace> inputs;
   std::vector<Stage> stages;
   std::vector<TracePoint> trace;
   std::vector<TensorEntry> tensors;

@@ -119,6 +119,7 @@ Error Session::allocate(const rondo_rt_session_options &options,
   moving_.reserve(manifest.rows);
   tracedAt_.resize(manifest.rows);
   sequences_.resize(manifest.sequences);
+  inputs_.create(manifest);
   model_.populateWeights();
   return nullptr;
 }
@@ -174,6 +175,16 @@ Error Session::checkOpen(uint32_t sequence) const {
                    "sequence %u is not open; create it first", sequence);
 }
 
+Error Session::checkNoneOpen(const char *what) const {
+  for (uint32_t index = 0; index < sequences_.size(); ++index)
+    if (sequences_[index].open)
+      return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
+                       "%s cannot change while sequence %u is open; free it "
+                       "first",
+                       what, index);
+  return nullptr;
+}
+
 void Session::freeSequence(uint32_t sequence) {
   if (sequence >= sequences_.size() || !sequences_[sequence].open)
     return;
@@ -192,6 +203,8 @@ Error Session::reserve(uint32_t sequence, uint32_t length) {
         "sequence %u needs %u positions, the bundle holds %u; use a "
         "shorter one or compile with --context=%u",
         sequence, length, context, length);
+  if (Error error = inputs_.check(sequence, length))
+    return error;
   return kv_.reserve(sequence, length);
 }
 
@@ -210,6 +223,24 @@ Error Session::truncate(uint32_t sequence, uint32_t length) {
 
 uint32_t Session::length(uint32_t sequence) const {
   return sequence < sequences_.size() ? sequences_[sequence].length : 0;
+}
+
+//===----------------------------------------------------------------------===//
+// Inputs
+//===----------------------------------------------------------------------===//
+
+Error Session::setInput(const char *name, const float *values,
+                        uint32_t positions, uint32_t width) {
+  if (Error error = checkNoneOpen("an input"))
+    return error;
+  return inputs_.give(name, values, positions, width);
+}
+
+Error Session::setSeed(uint64_t seed) {
+  if (Error error = checkNoneOpen("the seed of inputs"))
+    return error;
+  inputs_.setSeed(seed);
+  return nullptr;
 }
 
 //===----------------------------------------------------------------------===//
@@ -295,11 +326,24 @@ Error Session::checkStep(const rondo_rt_row *rows, uint32_t rowCount,
   return checkOutputs(outputRows, outputCount, rowCount);
 }
 
+void rondo_rt::fillInputs(const ModelInputs &inputs,
+                          const rondo_rt_context &context, Team &team,
+                          uint32_t thread) {
+  if (inputs.empty())
+    return;
+  uint64_t count = context.row_count, threads = team.size();
+  inputs.fill(context.rows, count * thread / threads,
+              count * (thread + 1) / threads, context.arena);
+  team.barrier(thread);
+}
+
 namespace {
 /// What the threads of a step share.
 struct StepCall {
   rondo_rt_entry_fn entry;
   rondo_rt_context *context;
+  Team *team;
+  const ModelInputs *inputs;
 };
 } // namespace
 
@@ -317,10 +361,11 @@ Error Session::step(const rondo_rt_row *rows, uint32_t rowCount,
   context_.output_count = outputCount;
   for (uint32_t i = 0; i < rowCount; ++i)
     tracedAt_[i] = i;
-  StepCall call = {full_, &context_};
+  StepCall call = {full_, &context_, team_.get(), &inputs_};
   team_->run(
       [](void *argument, uint32_t thread) {
         auto *step = static_cast<StepCall *>(argument);
+        fillInputs(*step->inputs, *step->context, *step->team, thread);
         step->entry(step->context, thread);
       },
       &call);

@@ -11,6 +11,7 @@
 
 #include "KvPool.h"
 #include "Model.h"
+#include "ModelInputs.h"
 #include "RowsInFlight.h"
 #include "Team.h"
 
@@ -40,6 +41,11 @@ public:
              const uint32_t *outputRows, uint32_t outputCount);
   uint32_t rowsInFlight() const { return flight_.size(); }
 
+  /// Rows of an input, and the seed of those that are drawn; see runtime.h.
+  Error setInput(const char *name, const float *values, uint32_t positions,
+                 uint32_t width);
+  Error setSeed(uint64_t seed);
+
   Error createSequence(uint32_t &sequence);
   void freeSequence(uint32_t sequence);
   Error reserve(uint32_t sequence, uint32_t length);
@@ -68,6 +74,8 @@ private:
   Error checkMemory(uint32_t threads, uint64_t &kvLimit) const;
   void fillContext();
   Error checkOpen(uint32_t sequence) const;
+  /// An error that says what cannot change, if a sequence is open.
+  Error checkNoneOpen(const char *what) const;
   Error checkRow(const rondo_rt_row &row, const rondo_rt_row *previous,
                  uint32_t index) const;
   Error checkRowCount(uint32_t rowCount) const;
@@ -95,6 +103,7 @@ private:
   Mapping scratch_;
   Mapping logits_;
   Mapping trace_;
+  ModelInputs inputs_;
   std::vector<Sequence> sequences_;
   RowsInFlight flight_;
   // Of the rows of a step at mixed depths, in the order in which they run:
@@ -105,6 +114,11 @@ private:
   rondo_rt_context context_ = {};
   rondo_rt_entry_fn full_ = nullptr;
 };
+
+/// Fills this thread's share of the states that are inputs, and waits for the
+/// others. Called by all threads of a team before the prelude.
+void fillInputs(const ModelInputs &inputs, const rondo_rt_context &context,
+                Team &team, uint32_t thread);
 
 } // namespace rondo_rt
 

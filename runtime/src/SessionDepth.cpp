@@ -213,6 +213,7 @@ struct DepthCall {
   Team *team;
   RowsInFlight *flight;
   RowInFlight *const *rows; // [context->row_count]
+  const ModelInputs *inputs;
   DepthEnds ends;
 };
 
@@ -227,7 +228,9 @@ void moveRows(DepthCall &call, uint32_t thread, Move move) {
 
 void runDepthCall(void *argument, uint32_t thread) {
   auto &call = *static_cast<DepthCall *>(argument);
-  if (call.ends.gather)
+  if (!call.ends.gather) // rows enter
+    fillInputs(*call.inputs, *call.context, *call.team, thread);
+  else
     moveRows(call, thread, [&](RowInFlight &row, char *arena, uint32_t i) {
       call.flight->gather(row, arena, i);
     });
@@ -245,7 +248,7 @@ void runDepthCall(void *argument, uint32_t thread) {
 
 void Session::runDepth(rondo_rt_entry which, DepthEnds ends) {
   DepthCall call = {model_.entry(which), &context_, team_.get(), &flight_,
-                    moving_.data(),      ends};
+                    moving_.data(),      &inputs_,  ends};
   team_->run(runDepthCall, &call);
 }
 

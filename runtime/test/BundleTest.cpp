@@ -141,6 +141,15 @@ TEST_CASE("versions are checked before anything else") {
   CHECK(loadChanged([](Json &m) { m.erase("abi"); }).mentions("no 'format'"));
 }
 
+static Json makeInput(const char *init, uint32_t state, uint32_t width,
+                      double deviation = 1.0) {
+  return {{"name", "x"},
+          {"state", state},
+          {"width", width},
+          {"init", init},
+          {"deviation", deviation}};
+}
+
 TEST_CASE("every number of the manifest is checked") {
   using Change = void (*)(Json &);
   struct {
@@ -172,6 +181,15 @@ TEST_CASE("every number of the manifest is checked") {
       {[](Json &m) { m["states"][0]["row_bytes"] = 36; }, "an arena of 512"},
       {[](Json &m) { m["states"].push_back(m["states"][0]); },
        "must ascend without overlap"},
+      {[](Json &m) { m.erase("inputs"); }, "manifest.inputs' is missing"},
+      {[](Json &m) { m["inputs"] = {makeInput("zeros", 0, 9)}; },
+       "input 'x' of 9 floats does not fit state 0"},
+      {[](Json &m) { m["inputs"] = {makeInput("zeros", 1, 8)}; },
+       "does not fit state 1"},
+      {[](Json &m) { m["inputs"] = {makeInput("ones", 0, 8)}; },
+       "has the init 'ones'"},
+      {[](Json &m) { m["inputs"] = {makeInput("normal", 0, 8, -1.0)}; },
+       "deviation' must be a finite number of at least 0"},
       {[](Json &m) { m["stop_tokens"] = {-1}; }, "manifest.stop_tokens"},
       {[](Json &m) { m["target"]["features"] = {1}; }, "strings only"},
       {[](Json &m) { m["weight_bytes"] = 1; }, "manifest.packing"},

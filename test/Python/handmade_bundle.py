@@ -165,6 +165,7 @@ def _manifest(entry: int) -> dict[str, Any]:
         },  # fmt: skip
         "entries": dict.fromkeys(("full", "prelude", "depth_step", "coda"), entry),
         "states": [],
+        "inputs": [],
         "stages": [{"name": "layer.all", "executions": 1, "bytes": 0, "side_bytes": 0, "flops": 2000}],
         "trace": [],
         "weight_bytes": 0,

@@ -56,6 +56,15 @@ struct StatePlan {
   int64_t rowBytes = 0; // rows follow each other
 };
 
+/// An input of the model: the state that the runtime fills with it.
+struct InputPlan {
+  std::string name;
+  int64_t state = 0;    // index among the plan's states
+  int64_t width = 0;    // floats
+  std::string init;     // "given", "zeros", "normal"
+  double deviation = 0; // of `normal`
+};
+
 /// A place whose rows a tracing session keeps.
 struct TracePlan {
   std::string name;
@@ -80,13 +89,14 @@ struct Plan {
   int64_t uniqueLayers = 0, executedLayers = 0, depth = 0;
   /// By ascending offset.
   std::vector<StatePlan> states;
+  std::vector<InputPlan> inputs;
   std::vector<StagePlan> stages;
   std::vector<TracePlan> trace;
 };
 
 /// Works the plan out at phase `buffers`, from bodies, stages and the
-/// attributes `rondo_rt.kv`, `rondo_rt.arena_bytes`, `rondo_rt.scratch_bytes`
-/// and `rondo_rt.trace_points`. An error on what is missing.
+/// attributes `rondo_rt.kv`, `rondo_rt.arena_bytes`, `rondo_rt.scratch_bytes`,
+/// `rondo_rt.trace_points` and `rondo_rt.inputs`. An error on what is missing.
 mlir::FailureOr<Plan> derivePlan(mlir::ModuleOp module);
 
 /// Stores `plan` in the module.

@@ -102,6 +102,32 @@ static void splitOnlyRun(std::vector<Node> &nodes) {
   closeRun(tail, nodes);
 }
 
+/// Whether `op` reads rows that the caller of `model` gives.
+static bool readsInput(func::FuncOp model, Operation *op) {
+  return llvm::any_of(op->getOperands(), [&](Value operand) {
+    return isRowsType(operand.getType()) &&
+           llvm::is_contained(model.getArguments(), operand);
+  });
+}
+
+/// The prelude starts from tokens alone: what reads an input comes behind it.
+static void splitPrelude(func::FuncOp model, std::vector<Node> &nodes) {
+  if (nodes.empty() || nodes.front().isLoop())
+    return;
+  SmallVector<Operation *> run = nodes.front().unit->run;
+  auto first =
+      llvm::find_if(run, [&](Operation *op) { return readsInput(model, op); });
+  if (first == run.end())
+    return;
+  SmallVector<Operation *> head(run.begin(), first), tail(first, run.end());
+  std::vector<Node> parts;
+  closeRun(head, parts);
+  closeRun(tail, parts);
+  nodes.erase(nodes.begin());
+  nodes.insert(nodes.begin(), std::make_move_iterator(parts.begin()),
+               std::make_move_iterator(parts.end()));
+}
+
 /// Whether `node` is a run with an embedding.
 static bool isPrelude(const Node &node) {
   return !node.isLoop() && llvm::any_of(node.unit->run, llvm::IsaPred<EmbedOp>);
@@ -112,6 +138,7 @@ FailureOr<ModelTree> rondo::buildModelTree(func::FuncOp model) {
   tree.nodes = readBlock(model.getBody().front());
   if (tree.nodes.size() == 1 && !tree.nodes.front().isLoop())
     splitOnlyRun(tree.nodes);
+  splitPrelude(model, tree.nodes);
 
   if (tree.nodes.empty() || !isPrelude(tree.nodes.front()))
     return model.emitError("expected the model to start with a 'rondo.embed' "

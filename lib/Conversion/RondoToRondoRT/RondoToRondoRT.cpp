@@ -322,6 +322,29 @@ private:
 } // namespace
 
 //===----------------------------------------------------------------------===//
+// Inputs
+//===----------------------------------------------------------------------===//
+
+/// {input = #rondo.input, state, width} for each input of `model`.
+static ArrayAttr describeInputs(func::FuncOp model, StateMap &states) {
+  Builder builder(model.getContext());
+  SmallVector<Attribute> inputs;
+  for (BlockArgument argument : model.getArguments()) {
+    auto input =
+        model.getArgAttrOfType<InputAttr>(argument.getArgNumber(), kInputAttr);
+    if (!input)
+      continue;
+    int64_t width = cast<RankedTensorType>(argument.getType()).getDimSize(1);
+    inputs.push_back(builder.getDictionaryAttr(
+        {builder.getNamedAttr("input", input),
+         builder.getNamedAttr(
+             "state", builder.getI64IntegerAttr(states.lookup(argument))),
+         builder.getNamedAttr("width", builder.getI64IntegerAttr(width))}));
+  }
+  return builder.getArrayAttr(inputs);
+}
+
+//===----------------------------------------------------------------------===//
 // The conversion
 //===----------------------------------------------------------------------===//
 
@@ -346,6 +369,8 @@ LogicalResult rondo::convertRondoToRondoRT(ModuleOp module) {
   OpBuilder builder(bodies.prelude);
   schedule.create(builder, module.getLoc());
   module->setAttr("rondo_rt.trace_points", trace.getAttr());
+  if (ArrayAttr inputs = describeInputs(model, *states); !inputs.empty())
+    module->setAttr("rondo_rt.inputs", inputs);
 
   model.erase();
   for (BlockOp block : llvm::make_early_inc_range(module.getOps<BlockOp>()))

@@ -6,6 +6,8 @@
 //===----------------------------------------------------------------------===//
 #include "States.h"
 
+#include "rondo/Dialect/Rondo/IR/RondoModuleAttrs.h"
+
 #include "llvm/ADT/MapVector.h"
 
 using namespace mlir;
@@ -142,6 +144,11 @@ class StateCheck {
 public:
   explicit StateCheck(StateClasses &classes) : classes(classes) {}
 
+  /// Puts a value of its own into the state of `input`.
+  void fill(Value input) {
+    content[classes.getState(input)] = version[input] = ++next;
+  }
+
   /// The first read that finds its state overwritten.
   std::optional<LostRead> findLostRead(std::vector<Node> &nodes) {
     for (Node &node : nodes)
@@ -250,7 +257,27 @@ private:
 };
 } // namespace
 
+/// Inputs are the only rows that no operation computes.
+static LogicalResult verifyInputs(func::FuncOp model) {
+  for (BlockArgument argument : model.getArguments()) {
+    unsigned number = argument.getArgNumber();
+    if (!isRowsType(argument.getType()))
+      continue;
+    auto input = model.getArgAttrOfType<InputAttr>(number, kInputAttr);
+    if (!input)
+      return model.emitError("argument ")
+             << number << " expected '" << kInputAttr
+             << "', which says how its rows come about";
+    if (argument.use_empty())
+      return model.emitError("input '")
+             << input.getName() << "' is not read; remove the argument";
+  }
+  return success();
+}
+
 FailureOr<PlacedModel> rondo::placeStates(func::FuncOp model) {
+  if (failed(verifyInputs(model)))
+    return failure();
   insertStateCopies(model);
   Repair repair(model);
   while (true) {
@@ -258,7 +285,11 @@ FailureOr<PlacedModel> rondo::placeStates(func::FuncOp model) {
     if (failed(tree))
       return failure();
     StateClasses classes(*tree);
-    if (auto lost = StateCheck(classes).findLostRead(tree->nodes)) {
+    StateCheck check(classes);
+    for (BlockArgument argument : model.getArguments())
+      if (isRowsType(argument.getType()))
+        check.fill(argument);
+    if (auto lost = check.findLostRead(tree->nodes)) {
       repair.apply(*lost);
       continue;
     }

@@ -32,8 +32,10 @@ struct PlacedModel {
   StateMap states;
 };
 
-/// Numbers the states of `model`'s values, after inserting `rondo_rt.copy`
-/// where a unit would read a state that is overwritten before.
+/// Numbers the states of `model`'s values, of which those of its inputs are
+/// filled before it starts, after inserting `rondo_rt.copy` where a unit would
+/// read a state that is overwritten before. Emits an error for an argument that
+/// is no input or that nothing reads.
 llvm::FailureOr<PlacedModel> placeStates(mlir::func::FuncOp model);
 
 } // namespace rondo

@@ -151,6 +151,20 @@ RONDO_RT_API uint32_t rondo_rt_session_threads(const rondo_rt_session *session);
 RONDO_RT_API uint64_t
 rondo_rt_session_kv_bytes(const rondo_rt_session *session);
 
+/** Rows of an input of the model beside tokens, by the name that its manifest
+   says (docs/Inputs.md): `values` [positions][width], copied; row t is for
+   position t of every sequence. A step that comes to a position without a row
+   fails. Inputs that are not given are zeros, drawn from a seed, or an error, as
+   the model says. Not while a sequence is open. */
+RONDO_RT_API rondo_rt_status *
+rondo_rt_session_set_input(rondo_rt_session *session, const char *name,
+                           const float *values, uint32_t positions,
+                           uint32_t width);
+/** Seed of the inputs that are drawn; 0 unless set. Not while a sequence is
+   open. */
+RONDO_RT_API rondo_rt_status *
+rondo_rt_session_set_input_seed(rondo_rt_session *session, uint64_t seed);
+
 /** Runs entry `full` on rows sorted by sequence, then position. The rows of a
    sequence continue it without a gap; pages are committed before the code runs.
  */

@@ -36,3 +36,46 @@ func.func @model(%t: tensor<?xi32>, %i: index) -> tensor<?x96xf32> {
   %l = rondo.linear %y, [@e] : tensor<?x64xf32> -> tensor<?x96xf32>
   return %l : tensor<?x96xf32>
 }
+
+// -----
+
+// Tests that rows which no operation computes are an input.
+rondo.param @e : tensor<96x64xf32> from ["e"]
+// expected-error @below {{argument 1 expected 'rondo.input', which says how its rows come about}}
+func.func @model(%t: tensor<?xi32>, %s: tensor<?x64xf32>) -> tensor<?x96xf32> {
+  %x = rondo.embed %t, @e : tensor<?xi32> -> tensor<?x64xf32>
+  %y = arith.addf %x, %s : tensor<?x64xf32>
+  %l = rondo.linear %y, [@e] : tensor<?x64xf32> -> tensor<?x96xf32>
+  return %l : tensor<?x96xf32>
+}
+
+// -----
+
+// Tests that an input is read.
+rondo.param @e : tensor<96x64xf32> from ["e"]
+// expected-error @below {{input 'state' is not read; remove the argument}}
+func.func @model(%t: tensor<?xi32>, %s: tensor<?x64xf32> {rondo.input = #rondo.input<"state", init = zeros>}) -> tensor<?x96xf32> {
+  %x = rondo.embed %t, @e : tensor<?xi32> -> tensor<?x64xf32>
+  %l = rondo.linear %x, [@e] : tensor<?x64xf32> -> tensor<?x96xf32>
+  return %l : tensor<?x96xf32>
+}
+
+// -----
+
+// Tests that two inputs do not share a state.
+rondo.param @e : tensor<96x64xf32> from ["e"]
+rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+  %y = arith.mulf %x, %x : tensor<?x64xf32>
+  rondo.yield %y : tensor<?x64xf32>
+}
+func.func @model(%t: tensor<?xi32>, %a: tensor<?x64xf32> {rondo.input = #rondo.input<"a", init = zeros>},
+                 %b: tensor<?x64xf32> {rondo.input = #rondo.input<"b", init = zeros>}) -> tensor<?x96xf32> {
+  %x = rondo.embed %t, @e : tensor<?xi32> -> tensor<?x64xf32>
+  // expected-error @below {{reads a state that is overwritten before}}
+  %y = rondo.apply @b(%a) layer(0) side(0) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  %z = rondo.apply @b(%b) layer(0) side(0) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  %u = arith.addf %y, %z : tensor<?x64xf32>
+  %v = arith.addf %x, %u : tensor<?x64xf32>
+  %l = rondo.linear %v, [@e] : tensor<?x64xf32> -> tensor<?x96xf32>
+  return %l : tensor<?x96xf32>
+}

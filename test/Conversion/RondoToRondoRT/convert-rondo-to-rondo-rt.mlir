@@ -149,3 +149,24 @@ func.func @model(%t: tensor<?xi32>) -> tensor<?x96xf32> {
   %l = rondo.linear %s, [@e] : tensor<?x64xf32> -> tensor<?x96xf32>
   return %l : tensor<?x96xf32>
 }
+
+// -----
+
+// Tests that an input is a state that no body writes before it is read, and that what reads it is no part of the prelude.
+
+// CHECK-LABEL: module
+// CHECK-SAME: rondo_rt.inputs = [{input = #rondo.input<"state", init = normal, deviation = 5.000000e-01 : f64>, state = [[STATE:[0-9]+]] : i64, width = 64 : i64}]
+// CHECK: rondo_rt.body @prelude prelude 0 caches(0) inputs [] outputs [{{[0-9]+}}]
+// CHECK: rondo_rt.body @between block 0 caches(0) inputs [{{[0-9]+}}, [[STATE]]]
+rondo.param @e : tensor<96x64xf32> from ["e"]
+rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+  %y = arith.mulf %x, %x : tensor<?x64xf32>
+  rondo.yield %y : tensor<?x64xf32>
+}
+func.func @model(%t: tensor<?xi32>, %s: tensor<?x64xf32> {rondo.input = #rondo.input<"state", init = normal, deviation = 0.5>}) -> tensor<?x96xf32> {
+  %x = rondo.embed %t, @e : tensor<?xi32> -> tensor<?x64xf32>
+  %h = arith.addf %x, %s : tensor<?x64xf32>
+  %y = rondo.apply @b(%h) layer(0) side(0) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  %l = rondo.linear %y, [@e] : tensor<?x64xf32> -> tensor<?x96xf32>
+  return %l : tensor<?x96xf32>
+}
