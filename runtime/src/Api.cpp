@@ -148,6 +148,15 @@ rondo_rt_status *rondo_rt_session_set_input_seed(rondo_rt_session *session,
   return guarded([&] { return session->session->setSeed(seed); });
 }
 
+rondo_rt_status *rondo_rt_session_set_depth(rondo_rt_session *session,
+                                            uint32_t depth) {
+  return guarded([&] { return session->session->setDepth(depth); });
+}
+
+int rondo_rt_session_reaches(const rondo_rt_session *session, uint32_t point) {
+  return session->session->visits().reaches(point);
+}
+
 rondo_rt_status *rondo_rt_session_step(rondo_rt_session *session,
                                        const rondo_rt_row *rows,
                                        uint32_t row_count,

@@ -119,18 +119,18 @@ void Scheduler::dropWaiting(uint32_t number) {
 /// Runs one visit of the rows that the policy chooses; they come first in
 /// `waiting_`, and `rows_` holds them.
 Error Scheduler::runVisit() {
-  const Model &model = session_.model();
-  uint32_t most = model.manifest().rows;
+  const Visits &visits = session_.visits();
+  uint32_t most = session_.model().manifest().rows;
   std::fill(loads_.begin(), loads_.end(), ClassLoad());
   for (const WaitingRow &row : waiting_) {
-    ClassLoad &load = loads_[model.visitClass(row.visit)];
+    ClassLoad &load = loads_[visits.classOf(row.visit)];
     ++load.rows;
     load.deepest = std::max(load.deepest, row.visit);
   }
   uint32_t chosen = chooseClass(loads_, most);
   auto end = std::partition(waiting_.begin(), waiting_.end(),
                             [&](const WaitingRow &row) {
-                              return model.visitClass(row.visit) == chosen;
+                              return visits.classOf(row.visit) == chosen;
                             });
   std::sort(waiting_.begin(), end, goesFirst);
   rows_.clear();
@@ -147,7 +147,7 @@ Error Scheduler::runVisit() {
 /// Takes the rows that have run all visits through the coda; `rows_` holds
 /// them.
 Error Scheduler::leaveRows() {
-  uint32_t visits = session_.model().visitCount();
+  uint32_t visits = session_.visits().count();
   // All of them ran in this step, so that they fit one.
   std::sort(waiting_.begin(), waiting_.end(),
             [&](const WaitingRow &a, const WaitingRow &b) {

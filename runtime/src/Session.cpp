@@ -129,14 +129,17 @@ static void stageBarrier(rondo_rt_context *context, uint32_t thread) {
   static_cast<Team *>(context->runtime)->barrier(thread);
 }
 
+void Session::fillVisits() {
+  context_.executions = visits_.executions();
+  context_.visit_begin = visits_.begin();
+  context_.visit_count = visits_.count();
+}
+
 void Session::fillContext() {
-  const Manifest &manifest = model_.manifest();
   context_.abi_version = RONDO_RT_ABI_VERSION;
   context_.struct_size = sizeof(context_);
   context_.thread_count = team_->size();
-  context_.executions = model_.executions();
-  context_.visit_begin = manifest.visitBegin.data();
-  context_.visit_count = manifest.visitBegin.size() - 1;
+  fillVisits();
   context_.page_table_stride = kv_.pageTableStride();
   context_.weights = model_.weights();
   context_.arena = arena_.data();
@@ -226,8 +229,19 @@ uint32_t Session::length(uint32_t sequence) const {
 }
 
 //===----------------------------------------------------------------------===//
-// Inputs
+// Inputs and depth
 //===----------------------------------------------------------------------===//
+
+/// Rows read the keys and values that earlier positions left at the same visit,
+/// so one depth holds for all positions of a sequence.
+Error Session::setDepth(uint32_t depth) {
+  if (Error error = checkNoneOpen("the depth"))
+    return error;
+  if (Error error = visits_.setDepth(depth))
+    return error;
+  fillVisits();
+  return nullptr;
+}
 
 Error Session::setInput(const char *name, const float *values,
                         uint32_t positions, uint32_t width) {
@@ -377,7 +391,7 @@ Error Session::step(const rondo_rt_row *rows, uint32_t rowCount,
 const float *Session::trace(uint32_t point, uint32_t row) const {
   const Manifest &manifest = model_.manifest();
   if (!context_.trace || point >= manifest.trace.size() ||
-      row >= context_.row_count)
+      row >= context_.row_count || !visits_.reaches(point))
     return nullptr;
   return context_.trace + point * context_.trace_stride +
          static_cast<uint64_t>(tracedAt_[row]) * manifest.widestTracePoint();

@@ -14,6 +14,7 @@
 #include "ModelInputs.h"
 #include "RowsInFlight.h"
 #include "Team.h"
+#include "Visits.h"
 
 namespace rondo_rt {
 
@@ -45,6 +46,9 @@ public:
   Error setInput(const char *name, const float *values, uint32_t positions,
                  uint32_t width);
   Error setSeed(uint64_t seed);
+  /// Visits of the loop over depth in the steps to come.
+  Error setDepth(uint32_t depth);
+  const Visits &visits() const { return visits_; }
 
   Error createSequence(uint32_t &sequence);
   void freeSequence(uint32_t sequence);
@@ -69,10 +73,11 @@ private:
     uint32_t length = 0;
   };
 
-  explicit Session(const Model &model) : model_(model) {}
+  explicit Session(const Model &model) : model_(model), visits_(model) {}
   Error allocate(const rondo_rt_session_options &options, uint32_t threads);
   Error checkMemory(uint32_t threads, uint64_t &kvLimit) const;
   void fillContext();
+  void fillVisits();
   Error checkOpen(uint32_t sequence) const;
   /// An error that says what cannot change, if a sequence is open.
   Error checkNoneOpen(const char *what) const;
@@ -104,6 +109,7 @@ private:
   Mapping logits_;
   Mapping trace_;
   ModelInputs inputs_;
+  Visits visits_;
   std::vector<Sequence> sequences_;
   RowsInFlight flight_;
   // Of the rows of a step at mixed depths, in the order in which they run:

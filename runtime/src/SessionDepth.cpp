@@ -24,11 +24,11 @@ Error Session::checkDepthCall(const rondo_rt_row *rows,
         RONDO_RT_STATUS_UNSUPPORTED,
         "the model's KV policy depends on how a prompt is cut, so its rows "
         "cannot be at different depths; run whole steps");
-  if (model_.visitCount() > UINT16_MAX)
+  if (visits_.count() > UINT16_MAX)
     return makeError(RONDO_RT_STATUS_UNSUPPORTED,
                      "the schedule has %u visits, a row can tell apart %u; run "
                      "whole steps",
-                     model_.visitCount(), UINT16_MAX);
+                     visits_.count(), UINT16_MAX);
   if (Error error = checkRowCount(rowCount))
     return error;
   for (uint32_t i = 0; i < rowCount; ++i) {
@@ -101,7 +101,7 @@ Error Session::callRows(const rondo_rt_row *rows, uint32_t rowCount) {
                        "row %u (sequence %u, position %u) asks for visit %u, "
                        "but comes to visit %u of %u next",
                        i, row.sequence, row.position, row.visit, found->visit,
-                       model_.visitCount());
+                       visits_.count());
     if (found->kind != RONDO_RT_ROW_FULL && row.kind == RONDO_RT_ROW_FULL)
       return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
                        "row %u (sequence %u, position %u) has exited and "
@@ -116,12 +116,12 @@ Error Session::callRows(const rondo_rt_row *rows, uint32_t rowCount) {
 Error Session::checkVisits(const rondo_rt_row *rows, uint32_t rowCount) {
   for (uint32_t i = 0; i < rowCount; ++i) {
     const rondo_rt_row &row = rows[i];
-    if (row.visit >= model_.visitCount())
+    if (row.visit >= visits_.count())
       return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
                        "row %u is at visit %u, the schedule has %u; take it to "
                        "the coda",
-                       i, row.visit, model_.visitCount());
-    if (model_.visitClass(row.visit) != model_.visitClass(rows[0].visit))
+                       i, row.visit, visits_.count());
+    if (visits_.classOf(row.visit) != visits_.classOf(rows[0].visit))
       return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
                        "row %u at visit %u and row 0 at visit %u execute other "
                        "bodies or layers; run them in two steps",
@@ -145,11 +145,11 @@ Error Session::checkLeaving(const rondo_rt_row *rows, uint32_t rowCount,
                             const uint32_t *outputRows,
                             uint32_t outputCount) const {
   for (uint32_t i = 0; i < rowCount; ++i)
-    if (rows[i].visit != model_.visitCount())
+    if (rows[i].visit != visits_.count())
       return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
                        "row %u comes to visit %u of %u next, the coda is "
                        "behind the last; run the others first",
-                       i, rows[i].visit, model_.visitCount());
+                       i, rows[i].visit, visits_.count());
   if (Error error = checkOutputs(outputRows, outputCount, rowCount))
     return error;
   for (uint32_t i = 0; i < outputCount; ++i)

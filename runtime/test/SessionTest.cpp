@@ -242,6 +242,66 @@ TEST_CASE("the trace holds the state of every row") {
             .mentions("--trace-points"));
 }
 
+TEST_CASE("fewer visits leave the state of the last one") {
+  DemoOptions options;
+  options.tracePoints = true;
+  Model model = loadValid(options);
+  Session session = makeSession(model, 2, 0, RONDO_RT_SESSION_TRACE);
+  auto setDepth = [&](uint32_t depth) {
+    return Result(rondo_rt_session_set_depth(session.get(), depth));
+  };
+  REQUIRE(setDepth(1).ok());
+  CHECK(rondo_rt_session_reaches(session.get(), 0));
+  CHECK(!rondo_rt_session_reaches(session.get(), 1));
+  CHECK(rondo_rt_session_reaches(session.get(), 2));
+  std::vector<uint32_t> tokens = makePrompt(9, 4);
+  Reference reference = computeReference(tokens);
+  uint32_t sequence = openSequence(session);
+  std::vector<std::vector<float>> shallow =
+      prefill(session, sequence, tokens, 16);
+  CHECK(shallow != reference.logits);
+  for (uint32_t row = 0; row < 9; ++row) {
+    CHECK(rondo_rt_session_trace(session.get(), 1, row) == nullptr);
+    const float *last = rondo_rt_session_trace(session.get(), 2, row);
+    for (uint32_t d = 0; d < 4; ++d)
+      CHECK(last[d] == reference.state[0][row][d]);
+  }
+  CHECK(setDepth(2).mentions("the depth cannot change while sequence 0 is "
+                             "open; free it first"));
+  rondo_rt_sequence_free(session.get(), sequence);
+  REQUIRE(setDepth(2).ok());
+  CHECK(prefill(session, openSequence(session), tokens, 16) ==
+        reference.logits);
+}
+
+TEST_CASE("a depth that the model lacks is refused") {
+  Model model = loadValid();
+  Session session = makeSession(model);
+  for (uint32_t depth : {0u, 3u})
+    CHECK(Result(rondo_rt_session_set_depth(session.get(), depth))
+              .mentions("is not within 1 to 2, which the model is compiled "
+                        "for"));
+  std::vector<uint32_t> tokens = makePrompt(5, 2);
+  CHECK(prefill(session, openSequence(session), tokens, 16) ==
+        computeReference(tokens).logits);
+}
+
+TEST_CASE("inputs are refused that the model lacks, and while sequences run") {
+  Model model = loadValid();
+  Session session = makeSession(model);
+  float row[4] = {};
+  CHECK(Result(rondo_rt_session_set_input(session.get(), "x", row, 1, 4))
+            .mentions("model takes no input 'x', beside tokens it takes "
+                      "nothing"));
+  openSequence(session);
+  CHECK(Result(rondo_rt_session_set_input(session.get(), "x", row, 1, 4))
+            .mentions("an input cannot change while sequence 0 is open"));
+  CHECK(Result(rondo_rt_session_set_input_seed(session.get(), 1))
+            .mentions("the seed of inputs cannot change while sequence 0"));
+  CHECK(Result(rondo_rt_session_set_input(session.get(), nullptr, row, 1, 4))
+            .mentions("a required pointer is null"));
+}
+
 TEST_CASE("a step leaves the caller's floating-point settings alone") {
   Model model = loadValid();
   Session session = makeSession(model);

@@ -154,8 +154,8 @@ rondo_rt_session_kv_bytes(const rondo_rt_session *session);
 /** Rows of an input of the model beside tokens, by the name that its manifest
    says (docs/Inputs.md): `values` [positions][width], copied; row t is for
    position t of every sequence. A step that comes to a position without a row
-   fails. Inputs that are not given are zeros, drawn from a seed, or an error, as
-   the model says. Not while a sequence is open. */
+   fails. Inputs that are not given are zeros, drawn from a seed, or an error,
+   as the model says. Not while a sequence is open. */
 RONDO_RT_API rondo_rt_status *
 rondo_rt_session_set_input(rondo_rt_session *session, const char *name,
                            const float *values, uint32_t positions,
@@ -164,6 +164,17 @@ rondo_rt_session_set_input(rondo_rt_session *session, const char *name,
    open. */
 RONDO_RT_API rondo_rt_status *
 rondo_rt_session_set_input_seed(rondo_rt_session *session, uint64_t seed);
+
+/** Runs `depth` visits of the model's loop over depth, 1 to the `depth` of its
+   info, which holds unless this is called. A model with several loops, or one
+   that runs all visits of a layer before the next layer, has one depth only.
+   Not while a sequence is open. */
+RONDO_RT_API rondo_rt_status *
+rondo_rt_session_set_depth(rondo_rt_session *session, uint32_t depth);
+/** Whether steps come through a trace point of the model: those of visits
+   beyond the session's depth have no values. */
+RONDO_RT_API int rondo_rt_session_reaches(const rondo_rt_session *session,
+                                          uint32_t point);
 
 /** Runs entry `full` on rows sorted by sequence, then position. The rows of a
    sequence continue it without a gap; pages are committed before the code runs.
@@ -216,8 +227,9 @@ rondo_rt_session_rows_in_flight(const rondo_rt_session *session);
 RONDO_RT_API const float *
 rondo_rt_session_logits(const rondo_rt_session *session);
 /** The floats of one trace point and row of the last step, or null if the
-   session does not trace; until the next step. Of a step at mixed depths only
-   the points that its rows came through mean anything. */
+   session does not trace or does not reach the point; until the next step. Of a
+   step at mixed depths only the points that its rows came through mean
+   anything. */
 RONDO_RT_API const float *
 rondo_rt_session_trace(const rondo_rt_session *session, uint32_t point,
                        uint32_t row);
