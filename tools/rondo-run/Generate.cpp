@@ -6,6 +6,7 @@
 // they are computed, so that they need no memory here.
 //===----------------------------------------------------------------------===//
 #include "Generate.h"
+#include "InputTensors.h"
 #include "Inputs.h"
 #include "TensorFile.h"
 
@@ -57,58 +58,109 @@ private:
 /// The files of --logits and --trace, fed row by row.
 class RowWriter {
 public:
+  /// The session has the depth of the last run.
   RowWriter(const rondo_rt_model *model, rondo_rt_session *session,
-            const OutputOptions &options, const std::vector<Prompt> &prompts);
+            const OutputOptions &options, const Prompts &prompts);
+  /// Begins the run of number `depth` among the prompts' depths.
+  void beginDepth(size_t depth) { depth_ = depth; }
   /// Called by the scheduler after each step.
   static void observe(void *self, const rondo_rt_step_view *view);
   /// Gives the files their names; throws what went wrong on the way.
   void publish();
 
 private:
+  /// A trace point of one sequence and its tensor.
+  struct Traced {
+    uint32_t point;
+    size_t tensor;
+  };
+  /// Tensors of one sequence at one depth.
+  struct AtDepth {
+    size_t logits;
+    std::optional<Traced> latent;
+  };
+
   void write(const rondo_rt_step_view &view);
+  void writeLogits(uint32_t sequence, uint32_t position, const float *logits);
+  void writeTrace(uint32_t sequence, uint32_t position, uint32_t row);
   void addTraceTensors(const rondo_rt_model *model);
+  void addDepthTensors(const rondo_rt_model *model);
+  /// Whether the run is the one that the other outputs are of.
+  bool isLast() const { return depth_ + 1 >= prompts_.depths.size(); }
 
   rondo_rt_session *session_;
-  const std::vector<Prompt> &prompts_;
+  const Prompts &prompts_;
   uint64_t logitsStride_;
-  uint32_t tracePoints_;
+  size_t depth_ = 0;
   std::unique_ptr<TensorFile> logits_; // tensor s: sequence s
-  std::unique_ptr<TensorFile> trace_;  // tensor s * points + p
-  std::exception_ptr failure_;         // none may cross the C interface
+  std::unique_ptr<TensorFile> trace_;
+  std::vector<std::vector<Traced>> traced_;   // by sequence
+  std::vector<std::vector<AtDepth>> atDepth_; // by sequence, then depth
+  std::exception_ptr failure_;                // none may cross the C interface
 };
 
 RowWriter::RowWriter(const rondo_rt_model *model, rondo_rt_session *session,
-                     const OutputOptions &options,
-                     const std::vector<Prompt> &prompts)
+                     const OutputOptions &options, const Prompts &prompts)
     : session_(session), prompts_(prompts) {
   const rondo_rt_model_info *info = rondo_rt_model_get_info(model);
   logitsStride_ = info->logits_stride;
-  tracePoints_ = info->trace_point_count;
   if (!options.logitsFile.empty()) {
     logits_ = std::make_unique<TensorFile>(options.logitsFile);
-    for (size_t s = 0; s < prompts.size(); ++s)
-      logits_->add("logits." + std::to_string(s), prompts[s].size(),
+    for (size_t s = 0; s < prompts.sequences.size(); ++s)
+      logits_->add("logits." + std::to_string(s), prompts.sequences[s].size(),
                    info->vocabulary);
     logits_->open();
   }
   if (!options.traceFile.empty()) {
     trace_ = std::make_unique<TensorFile>(options.traceFile);
     addTraceTensors(model);
+    addDepthTensors(model);
     trace_->open();
   }
 }
 
 void RowWriter::addTraceTensors(const rondo_rt_model *model) {
-  for (size_t s = 0; s < prompts_.size(); ++s)
-    for (uint32_t p = 0; p < tracePoints_; ++p) {
+  uint32_t points = rondo_rt_model_get_info(model)->trace_point_count;
+  for (size_t s = 0; s < prompts_.sequences.size(); ++s) {
+    traced_.emplace_back();
+    for (uint32_t p = 0; p < points; ++p) {
+      if (!rondo_rt_session_reaches(session_, p))
+        continue;
       int32_t number = -1;
       uint32_t width = 0;
       std::string name = rondo_rt_model_trace_point(model, p, &number, &width);
       name += "." + std::to_string(s);
       if (number >= 0)
         name += "." + std::to_string(number);
-      trace_->add(name, prompts_[s].size(), width);
+      size_t tensor = trace_->add(name, prompts_.sequences[s].size(), width);
+      traced_.back().push_back({p, tensor});
     }
+  }
+}
+
+/// What the depths of a tokens file ask for: logits, and the state that the
+/// recurrence leaves, after its norm.
+void RowWriter::addDepthTensors(const rondo_rt_model *model) {
+  static const std::string kLatent = "latent";
+  const rondo_rt_model_info *info = rondo_rt_model_get_info(model);
+  std::optional<uint32_t> latent;
+  uint32_t width = 0;
+  for (uint32_t p = 0; p < info->trace_point_count && !latent; ++p)
+    if (rondo_rt_model_trace_point(model, p, nullptr, &width) == kLatent)
+      latent = p;
+  for (size_t s = 0; s < prompts_.sequences.size(); ++s) {
+    atDepth_.emplace_back();
+    uint64_t rows = prompts_.sequences[s].size();
+    for (uint32_t depth : prompts_.depths) {
+      std::string end = "." + std::to_string(s) + "." + std::to_string(depth);
+      AtDepth &tensors = atDepth_.back().emplace_back();
+      tensors.logits =
+          trace_->add("logits_at_steps" + end, rows, info->vocabulary);
+      if (latent)
+        tensors.latent = {*latent,
+                          trace_->add("latent_at_steps" + end, rows, width)};
+    }
+  }
 }
 
 void RowWriter::observe(void *self, const rondo_rt_step_view *view) {
@@ -122,22 +174,40 @@ void RowWriter::observe(void *self, const rondo_rt_step_view *view) {
 }
 
 void RowWriter::write(const rondo_rt_step_view &view) {
-  for (uint32_t i = 0; logits_ && i < view.output_count; ++i) {
+  for (uint32_t i = 0; i < view.output_count; ++i) {
     uint32_t row = view.output_rows[i];
     uint32_t request = view.requests[row];
     uint32_t position = view.rows[row].position;
-    if (position < prompts_[request].size())
-      logits_->writeRow(request, position, view.logits + i * logitsStride_);
+    if (position < prompts_.sequences[request].size())
+      writeLogits(request, position, view.logits + i * logitsStride_);
   }
   for (uint32_t row = 0; trace_ && row < view.row_count; ++row) {
     uint32_t request = view.requests[row];
     uint32_t position = view.rows[row].position;
-    if (position >= prompts_[request].size())
-      continue;
-    for (uint32_t p = 0; p < tracePoints_; ++p)
-      trace_->writeRow(static_cast<size_t>(request) * tracePoints_ + p,
-                       position, rondo_rt_session_trace(session_, p, row));
+    if (position < prompts_.sequences[request].size())
+      writeTrace(request, position, row);
   }
+}
+
+void RowWriter::writeLogits(uint32_t sequence, uint32_t position,
+                            const float *logits) {
+  if (logits_ && isLast())
+    logits_->writeRow(sequence, position, logits);
+  if (trace_ && !prompts_.depths.empty())
+    trace_->writeRow(atDepth_[sequence][depth_].logits, position, logits);
+}
+
+void RowWriter::writeTrace(uint32_t sequence, uint32_t position, uint32_t row) {
+  auto write = [&](const Traced &traced) {
+    trace_->writeRow(traced.tensor, position,
+                     rondo_rt_session_trace(session_, traced.point, row));
+  };
+  if (!prompts_.depths.empty())
+    if (const auto &latent = atDepth_[sequence][depth_].latent)
+      write(*latent);
+  if (isLast())
+    for (const Traced &traced : traced_[sequence])
+      write(traced);
 }
 
 void RowWriter::publish() {
@@ -151,7 +221,8 @@ void RowWriter::publish() {
 
 /// Fills in what every request of a run has in common.
 rondo_rt_request_options makeRequest(const rondo_rt_model_info &info,
-                                     const Options &options) {
+                                     const Options &options,
+                                     const Prompts &prompts) {
   const GenerateOptions &generate = options.generate;
   rondo_rt_request_options request = {};
   request.new_tokens = generate.newTokens;
@@ -161,7 +232,9 @@ rondo_rt_request_options makeRequest(const rondo_rt_model_info &info,
     request.stop_tokens = generate.stopTokens->data();
     request.stop_token_count = generate.stopTokens->size();
   }
-  if (!options.output.logitsFile.empty())
+  bool tracesLogits =
+      !prompts.depths.empty() && !options.output.traceFile.empty();
+  if (!options.output.logitsFile.empty() || tracesLogits)
     request.flags |= RONDO_RT_REQUEST_ALL_LOGITS;
   if (generate.recompute)
     request.flags |= RONDO_RT_REQUEST_RECOMPUTE;
@@ -314,7 +387,14 @@ Session rondo_run::createSession(rondo_rt_model *model,
                  "rondo-run: warning: %u threads asked for, %u cores allowed; "
                  "using %u (--oversubscribe lifts the limit)\n",
                  options.execute.threads, threads, threads);
-  return Session(session);
+  Session result(session);
+  check(rondo_rt_session_set_input_seed(session, options.generate.seed));
+  if (!options.input.inputsFile.empty())
+    giveInputs(session, options.input.inputsFile);
+  if (options.execute.depth)
+    check(rondo_rt_session_set_depth(session, options.execute.depth),
+          "--depth: ");
+  return result;
 }
 
 /// One that can never be drawn is a typing error.
@@ -329,33 +409,79 @@ static void checkStopTokens(const GenerateOptions &options,
                          std::to_string(vocabulary) + "; leave it out");
 }
 
-int rondo_run::generate(rondo_rt_model *model, const Options &options) {
-  const rondo_rt_model_info &info = *rondo_rt_model_get_info(model);
-  checkStopTokens(options.generate, info.vocabulary);
-  std::vector<Prompt> prompts = readPrompts(options.input, info.vocabulary);
-  Session session = createSession(model, options);
-  InterruptGuard guard;
-  RowWriter writer(model, session.get(), options.output, prompts);
+/// Sets the session's depth to each of the prompts' in turn, which checks them;
+/// the last one stays.
+static void setDepths(rondo_rt_session *session, const Prompts &prompts,
+                      const Options &options) {
+  if (!prompts.depths.empty() && options.execute.depth)
+    throw InputFailure("--depth: '" + options.input.tokensFile +
+                       "' says the depths by 'num_steps' already; leave one "
+                       "of them out");
+  for (uint32_t depth : prompts.depths)
+    check(rondo_rt_session_set_depth(session, depth),
+          "'" + options.input.tokensFile + "': num_steps: ");
+}
+
+/// Runs the prompts to their end, or until a signal.
+static Scheduler runPrompts(rondo_rt_session *session, RowWriter &writer,
+                            const Prompts &prompts, const Options &options,
+                            const rondo_rt_request_options &request) {
   rondo_rt_scheduler_options schedulerOptions = {
       options.execute.chunk, RowWriter::observe, &writer,
       options.execute.depthwise ? RONDO_RT_SCHEDULER_DEPTHWISE : 0u};
   rondo_rt_scheduler *created = nullptr;
-  check(rondo_rt_scheduler_create(session.get(), &schedulerOptions, &created));
+  check(rondo_rt_scheduler_create(session, &schedulerOptions, &created));
   Scheduler scheduler(created);
   runningScheduler = created;
-  submitAndRun(created, prompts, makeRequest(info, options),
-               options.execute.oneByOne);
+  submitAndRun(created, prompts.sequences, request, options.execute.oneByOne);
   runningScheduler = nullptr;
+  return scheduler;
+}
+
+/// The runs of the depths before the last, of which only the trace tells.
+static void runOtherDepths(rondo_rt_session *session, RowWriter &writer,
+                           const Prompts &prompts, const Options &options,
+                           rondo_rt_request_options request) {
+  if (prompts.depths.empty() || options.output.traceFile.empty())
+    return;
+  request.new_tokens = 0;
+  for (size_t i = 0; i + 1 < prompts.depths.size() && !caughtSignal; ++i) {
+    check(rondo_rt_session_set_depth(session, prompts.depths[i]));
+    writer.beginDepth(i);
+    Scheduler scheduler =
+        runPrompts(session, writer, prompts, options, request);
+    checkRequests(scheduler.get(), prompts.sequences.size());
+  }
+  if (!caughtSignal)
+    check(rondo_rt_session_set_depth(session, prompts.depths.back()));
+}
+
+int rondo_run::generate(rondo_rt_model *model, const Options &options) {
+  const rondo_rt_model_info &info = *rondo_rt_model_get_info(model);
+  checkStopTokens(options.generate, info.vocabulary);
+  Prompts prompts = readPrompts(options.input, info.vocabulary);
+  Session session = createSession(model, options);
+  setDepths(session.get(), prompts, options);
+  InterruptGuard guard;
+  RowWriter writer(model, session.get(), options.output, prompts);
+  rondo_rt_request_options request = makeRequest(info, options, prompts);
+  runOtherDepths(session.get(), writer, prompts, options, request);
+  writer.beginDepth(prompts.depths.empty() ? 0 : prompts.depths.size() - 1);
+  Scheduler scheduler =
+      runPrompts(session.get(), writer, prompts, options, request);
   int signal = caughtSignal; // a later one comes too late
-  checkRequests(created, prompts.size());
-  std::vector<Prompt> sequences = collectTokens(created, prompts.size());
+  size_t count = prompts.sequences.size();
+  checkRequests(scheduler.get(), count);
+  std::vector<Prompt> sequences = collectTokens(scheduler.get(), count);
   if (signal) {
     reportInterrupt(sequences, options.output);
   } else {
     writer.publish();
-    reportSilence(prompts, options);
+    reportSilence(prompts.sequences, options);
   }
-  printResult(created, sequences, options, info.depth,
+  uint32_t depth =
+      prompts.depths.empty() ? options.execute.depth : prompts.depths.back();
+  printResult(scheduler.get(), sequences, options, depth ? depth : info.depth,
               rondo_rt_session_threads(session.get()));
   return signal;
 }

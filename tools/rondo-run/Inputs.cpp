@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <set>
 #include <sstream>
 
 using namespace rondo_run;
@@ -20,12 +21,17 @@ using Json = nlohmann::json;
 
 /// Keys that describe a case and feed nothing.
 static const char *const kIgnoredKeys[] = {
-    "outer_loops", "layer_order_in_a_loop", "thresholds", "variants"};
+    "layer_order_in_a_loop", "outer_loops", "thresholds", "variants"};
+
+/// The key that says that a file of tensors belongs to the case.
+static const char kTensors[] = "initial_state";
+
+/// The key of the depths to run.
+static const char kDepths[] = "num_steps";
 
 /// Keys that feed models of kinds this runtime does not execute.
 static const char *const kModelKeys[] = {"token_type_ids", "prefix_lengths",
-                                         "puzzle_identifiers", "num_steps",
-                                         "initial_state"};
+                                         "puzzle_identifiers"};
 
 template <size_t N>
 static bool contains(const char *const (&keys)[N], const std::string &key) {
@@ -44,11 +50,18 @@ std::string rondo_run::readFile(const std::string &path) {
   return text.str();
 }
 
-static void checkKeys(const Json &json, const std::string &path) {
+static void checkKeys(const Json &json, const std::string &path,
+                      bool hasTensors) {
   for (const auto &member : json.items()) {
     const std::string &key = member.key();
-    if (key == "sequences" || contains(kIgnoredKeys, key))
+    if (key == "sequences" || key == kDepths || contains(kIgnoredKeys, key))
       continue;
+    if (key == kTensors && hasTensors)
+      continue;
+    if (key == kTensors)
+      throw InputFailure("'" + path + "': '" + key +
+                         "' is a tensor; give the safetensors file that has it "
+                         "by --inputs=FILE");
     if (contains(kModelKeys, key))
       throw InputFailure(
           "'" + path + "' gives '" + key +
@@ -88,7 +101,23 @@ static std::string describe(const Json::exception &error) {
   return text.substr(0, text.find(';'));
 }
 
-static std::vector<Prompt> readTokensFile(const std::string &path) {
+/// Ascending, each once.
+static std::vector<uint32_t> readDepths(const Json &json,
+                                        const std::string &path) {
+  std::set<uint32_t> depths;
+  for (const Json &depth : json.is_array() ? json : Json::array({json})) {
+    if (!depth.is_number_unsigned() || depth.get<uint64_t>() == 0 ||
+        depth.get<uint64_t>() >= RONDO_RT_NONE)
+      throw InputFailure("'" + path +
+                         "': num_steps must be numbers of visits "
+                         "of at least 1, got " +
+                         describe(depth));
+    depths.insert(depth.get<uint32_t>());
+  }
+  return std::vector<uint32_t>(depths.begin(), depths.end());
+}
+
+static Prompts readTokensFile(const std::string &path, bool hasTensors) {
   Json json;
   try {
     json = Json::parse(readFile(path));
@@ -100,23 +129,24 @@ static std::vector<Prompt> readTokensFile(const std::string &path) {
     throw InputFailure("'" + path +
                        "' must be {\"sequences\": [[...], ...]} with at least "
                        "one sequence");
-  checkKeys(json, path);
-  std::vector<Prompt> prompts;
+  checkKeys(json, path, hasTensors);
+  Prompts prompts;
   for (const Json &sequence : json["sequences"])
-    prompts.push_back(
-        readSequence(sequence, "'" + path + "': sequences[" +
-                                   std::to_string(prompts.size()) + "]"));
+    prompts.sequences.push_back(readSequence(
+        sequence, "'" + path + "': sequences[" +
+                      std::to_string(prompts.sequences.size()) + "]"));
+  if (json.contains(kDepths))
+    prompts.depths = readDepths(json[kDepths], path);
   return prompts;
 }
 
-std::vector<Prompt> rondo_run::readPrompts(const InputOptions &options,
-                                           uint32_t vocabulary) {
-  if (!options.inputsFile.empty())
-    throw InputFailure("--inputs: this bundle's model takes nothing beside "
-                       "tokens; leave the option out");
-  std::vector<Prompt> prompts = options.tokensFile.empty()
-                                    ? std::vector<Prompt>{options.tokens}
-                                    : readTokensFile(options.tokensFile);
+Prompts rondo_run::readPrompts(const InputOptions &options,
+                               uint32_t vocabulary) {
+  Prompts result =
+      options.tokensFile.empty()
+          ? Prompts{{options.tokens}, {}}
+          : readTokensFile(options.tokensFile, !options.inputsFile.empty());
+  const std::vector<Prompt> &prompts = result.sequences;
   for (size_t s = 0; s < prompts.size(); ++s) {
     std::string where = "sequence " + std::to_string(s);
     if (prompts[s].empty())
@@ -129,5 +159,5 @@ std::vector<Prompt> rondo_run::readPrompts(const InputOptions &options,
                            std::to_string(vocabulary) +
                            "; use the tokenizer of this bundle's model");
   }
-  return prompts;
+  return result;
 }

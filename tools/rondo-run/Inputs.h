@@ -12,10 +12,16 @@ namespace rondo_run {
 /// Token ids of one sequence.
 using Prompt = std::vector<uint32_t>;
 
+/// What a run is given.
+struct Prompts {
+  std::vector<Prompt> sequences;
+  /// Depths to run, ascending; empty: one run as the other options say.
+  std::vector<uint32_t> depths;
+};
+
 /// The prompts that the options name, checked against the vocabulary. Throws
 /// InputFailure that names file, sequence and position.
-std::vector<Prompt> readPrompts(const InputOptions &options,
-                                uint32_t vocabulary);
+Prompts readPrompts(const InputOptions &options, uint32_t vocabulary);
 
 /// The whole file as text; throws InputFailure.
 std::string readFile(const std::string &path);

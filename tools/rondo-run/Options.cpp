@@ -118,7 +118,8 @@ static void addInput(CLI::App &app, Options &options, RawOptions &raw) {
                      "JSON file: {\"sequences\": [[...], ...]}");
   CLI::Option *inputs =
       app.add_option("--inputs", options.input.inputsFile,
-                     "tensors that the model takes beside tokens");
+                     "safetensors file of tensors that the model takes "
+                     "beside tokens");
   file->excludes(tokens);
   for (CLI::Option *option : {tokens, file, inputs})
     option->group("Input");
@@ -138,8 +139,8 @@ static void addGenerate(CLI::App &app, Options &options, RawOptions &raw) {
       app.add_option("--top-p", generate.topP,
                      "draw from the best that reach this probability"),
       app.add_option("--seed", generate.seed,
-                     "seed of the draws, and of a weightless bundle's weights "
-                     "(default 0)")
+                     "seed of the draws, of an initial state that is drawn, "
+                     "and of a weightless bundle's weights (default 0)")
           ->check(atLeast<uint64_t>(0, "NONNEGATIVE")),
       app.add_option(kStop, raw.stop,
                      "token ids that end a sequence; default the checkpoint's, "
@@ -168,7 +169,7 @@ static void addExecute(CLI::App &app, Options &options, RawOptions &raw) {
                    "allow more threads than cores, for tests"),
       app.add_option("--device", execute.device, "cpu|cuda[:N]|emulated"),
       app.add_option("--depth", execute.depth,
-                     "fixed number of visits, for models without a router")
+                     "fixed number of visits, up to the compiled one")
           ->check(atLeast<uint32_t>(1, "POSITIVE")),
       app.add_option("--exit", execute.exitRule,
                      "NAME:VALUE, an exit rule and its threshold"),
@@ -287,6 +288,9 @@ static void finish(Options &options, const RawOptions &raw, bool stopGiven) {
     throw UsageFailure("--trace: rows of --depthwise run each visit in a step "
                        "of its own and leave no whole trace; give one of the "
                        "two");
+  if (options.execute.depth && options.bench)
+    throw UsageFailure("--bench: measures the compiled depth; leave --depth "
+                       "out");
   if (options.execute.depthwise && options.bench)
     throw UsageFailure("--bench: measures whole steps; leave --depthwise out");
   bool works = options.bench || options.verify || !options.describe.empty();

@@ -23,9 +23,6 @@ static void rejectUnsupported(const ExecuteOptions &options) {
     throw InputFailure("--device=" + options.device +
                        ": this bundle has code for 'cpu' only, as have all of "
                        "this version; leave the option out");
-  if (options.depth)
-    throw InputFailure("--depth: this bundle's model has a fixed number of "
-                       "visits; leave the option out");
   if (!options.exitRule.empty())
     throw InputFailure(
         "--exit: this bundle's model has no exit rule; leave the "
