@@ -18,6 +18,7 @@ static const Family kFamilies[] = {
     {"gemma", "GemmaForCausalLM", readGemma},
     {"recursive_llama", "RecursiveLlamaForCausalLM", readRecursiveLlama},
     {"recursive_gemma", "RecursiveGemmaForCausalLM", readRecursiveGemma},
+    {"huginn_raven", "RavenForCausalLM", /*read=*/nullptr, openHuginn},
 };
 
 const Family *rondo::findFamily(StringRef modelType) {

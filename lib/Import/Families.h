@@ -10,8 +10,17 @@
 #include "Config.h"
 #include "Decoder.h"
 #include "GGUF.h"
+#include "Record.h"
+
+#include <functional>
 
 namespace rondo {
+
+/// Builds the module of a model whose configuration was read, taking its
+/// tensors.
+using ModelBuilder = std::function<llvm::Expected<BuiltModel>(
+    TensorTable &tensors, const ImportOptions &options, ImportLog &log,
+    mlir::MLIRContext &context)>;
 
 /// A family of Hugging Face checkpoints.
 struct Family {
@@ -19,8 +28,11 @@ struct Family {
   llvm::StringLiteral modelType;
   /// The entry of `architectures` that has the weights of a language model.
   llvm::StringLiteral className;
-  /// Reads a configuration; errors stay in the reader.
+  /// Reads a configuration; errors stay in the reader. Null for a family that
+  /// is no `Decoder`.
   Decoder (*read)(ConfigReader &config);
+  /// The same for a family with a builder of its own.
+  ModelBuilder (*open)(ConfigReader &config) = nullptr;
 };
 
 /// The family of a `model_type`, or null.
@@ -33,6 +45,7 @@ Decoder readNanbeige(ConfigReader &config);
 Decoder readGemma(ConfigReader &config);
 Decoder readRecursiveLlama(ConfigReader &config);
 Decoder readRecursiveGemma(ConfigReader &config);
+ModelBuilder openHuginn(ConfigReader &config);
 
 /// What decoders of Llama's layer order share: sizes, eps, biases, rope.
 /// `headDimRequired`: the family's head_dim is not hidden_size / heads.

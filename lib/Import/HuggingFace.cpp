@@ -242,7 +242,12 @@ Expected<Import> rondo::importHuggingFace(const ImportOptions &options,
   ImportLog log;
   log.push_back("family: " + (*family)->modelType.str());
   ConfigReader reader(*config, kConfig.str(), log);
-  Decoder decoder = (*family)->read(reader);
+  ModelBuilder build;
+  Decoder decoder;
+  if ((*family)->open)
+    build = (*family)->open(reader);
+  else
+    decoder = (*family)->read(reader);
   if (!training->isEmpty() && !reader.hasFailed())
     training->apply(reader, decoder);
   if (Error error = reader.finish())
@@ -267,6 +272,13 @@ Expected<Import> rondo::importHuggingFace(const ImportOptions &options,
   if (!training->isEmpty() && tensors.contains(decoder.keys->head))
     decoder.tied = false;
   tensors.ignoreSuffix("rotary_emb.inv_freq");
+  if (build) {
+    Expected<BuiltModel> model = build(tensors, options, log, context);
+    if (!model)
+      return model.takeError();
+    return finishImport(std::move(*model), tensors, std::move(archives),
+                        std::move(*companions), options, std::move(log));
+  }
   return finishImport(std::move(decoder), tensors, std::move(archives),
                       std::move(*companions), options, std::move(log), context);
 }
