@@ -43,8 +43,8 @@ private:
   LogicalResult readSchedule();
   void keepLayers();
   LogicalResult readEnds();
-  void readStates();
-  void readInputs(const std::map<int64_t, int64_t> &offsets);
+  LogicalResult readStates();
+  LogicalResult readInputs(const std::map<int64_t, int64_t> &offsets);
   void readStages(rt::BodyOp body);
   StagePlan describe(rt::BodyOp body, rt::StageOp stage);
   int64_t countExecutions(rt::BodyOp body);
@@ -266,7 +266,7 @@ void PlanBuilder::pickArithmetic() {
 /// A state that no body reads lives in no row, so the inputs of blocks and coda
 /// are all that there are. Their buffers come first in a body, in the order of
 /// its inputs.
-void PlanBuilder::readStates() {
+LogicalResult PlanBuilder::readStates() {
   std::map<int64_t, int64_t> rowBytes; // by offset
   std::map<int64_t, int64_t> offsets;  // by number
   for (auto body : module.getOps<rt::BodyOp>()) {
@@ -281,19 +281,26 @@ void PlanBuilder::readStates() {
   }
   for (auto [offset, bytes] : rowBytes)
     plan.states.push_back({offset, bytes});
-  readInputs(offsets);
+  return readInputs(offsets);
 }
 
 /// Inputs by their states, which stand at `offsets`.
-void PlanBuilder::readInputs(const std::map<int64_t, int64_t> &offsets) {
+LogicalResult
+PlanBuilder::readInputs(const std::map<int64_t, int64_t> &offsets) {
   auto inputs = module->getAttrOfType<ArrayAttr>("rondo_rt.inputs");
   if (!inputs)
-    return;
-  for (DictionaryAttr entry : inputs.getAsRange<DictionaryAttr>()) {
-    auto input = entry.getAs<InputAttr>("input");
-    int64_t offset = offsets.at(getInteger(entry, "state"));
+    return success();
+  for (Attribute element : inputs) {
+    auto entry = dyn_cast<DictionaryAttr>(element);
+    auto input = entry ? entry.getAs<InputAttr>("input") : nullptr;
+    auto offset =
+        input ? offsets.find(getInteger(entry, "state")) : offsets.end();
+    if (offset == offsets.end())
+      return module.emitError("attribute 'rondo_rt.inputs' expected an input "
+                              "with a state that a body reads, got ")
+             << element;
     auto place = llvm::find_if(plan.states, [&](const StatePlan &state) {
-      return state.offset == offset;
+      return state.offset == offset->second;
     });
     FloatAttr deviation = input.getDeviation();
     plan.inputs.push_back({input.getName().str(), place - plan.states.begin(),
@@ -301,6 +308,7 @@ void PlanBuilder::readInputs(const std::map<int64_t, int64_t> &offsets) {
                            stringifyInputInit(input.getInit()).str(),
                            deviation ? deviation.getValueAsDouble() : 0.0});
   }
+  return success();
 }
 
 //===----------------------------------------------------------------------===//
@@ -341,7 +349,8 @@ FailureOr<Plan> PlanBuilder::build() {
   if (failed(readModuleAttributes()) || failed(readSchedule()) ||
       failed(readEnds()))
     return failure();
-  readStates();
+  if (failed(readStates()))
+    return failure();
   for (auto body : module.getOps<rt::BodyOp>())
     readStages(body);
   pickArithmetic();
