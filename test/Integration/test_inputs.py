@@ -157,3 +157,18 @@ def test_interpreter(tools: Tools, tmp_path: Path, weights: Path) -> None:
     assert not interpret("init = zeros", {}).any()
     with pytest.raises(AssertionError, match="argument 1 has no input; put a tensor called 'state' or 's' or '1'"):
         interpret(NORMAL, {})
+
+
+# Tests that a dump whose inputs were changed by hand is refused.
+@pytest.mark.parametrize("change", [("state = 0", "state = 77"), ('input = #rondo.input<"state", init = zeros>', "input = 3")])
+def test_changed_dump(tools: Tools, tmp_path: Path, weights: Path, change: tuple[str, str]) -> None:
+    source = tmp_path / "model.mlir"
+    source.write_text(MODULE.format(width=WIDTH, init="init = zeros"))
+    dump = tmp_path / "tiled.mlir"
+    tools.run("rondoc", source, f"--archive={weights}", "--compile-to=tiled", "-o", dump)
+    text = dump.read_text()
+    assert text.count(change[0]) >= 1
+    line = next(line for line in text.splitlines() if "rondo_rt.inputs" in line)
+    dump.write_text(text.replace(line, line.replace(*change)))
+    with pytest.raises(AssertionError, match="'rondo_rt.inputs' expected an input with a state that a body reads"):
+        tools.compile(dump, tmp_path / "model.rondo", f"--archive={weights}")

@@ -108,6 +108,11 @@ void rondo_run::describe(const rondo_rt_model *model, bool json) {
   line("context", number(manifest["context"]) + " positions, " +
                       number(manifest["sequences"]) + " sequences, " +
                       number(manifest["rows"]) + " rows a step");
+  for (const Json &input : manifest["inputs"])
+    line("input", input["name"].get<std::string>() + ", " +
+                      number(input["width"]) + " numbers a position, " +
+                      input["init"].get<std::string>() +
+                      (input["init"] == "given" ? "" : " unless given"));
   describeSchedule(manifest["schedule"]);
   describeStages(manifest["stages"]);
   describeSizes(manifest);

@@ -26,6 +26,7 @@ PLAN = """rondo.plan = {
   bodies = ["layer"], blocks = [{name = "layer", layers = 2 : i64, visits = 1 : i64}],
   unique_layers = 2 : i64, executed_layers = 2 : i64, depth = 1 : i64,
   states = [{offset = 0 : i64, row_bytes = 80 : i64}],
+  inputs = [{name = "state", state = 0 : i64, width = 20 : i64, init = "normal", deviation = 0.63245553203367599 : f64}],
   stages = [{name = "layer.\\22norm\\22", executions = 2 : i64, bytes = 64 : i64, side_bytes = 16 : i64, flops = 128 : i64}],
   trace = [{name = "layer", index = 0 : i64, width = 64 : i64}]}"""
 ATTRIBUTES = f"""rondo.phase = "target", rondo.architecture = "llama", rondo.name = "näme \\22quoted\\22",
@@ -110,6 +111,8 @@ def check_manifest(manifest: dict) -> None:
     assert manifest["schedule"]["visit_begin"] == [0, 2] and manifest["weights"] == "q8_0"
     assert manifest["schedule"]["depth"] == 1
     assert manifest["states"] == [{"offset": 0, "row_bytes": 80}]
+    drawn = {"init": "normal", "deviation": 0.63245553203367599}
+    assert manifest["inputs"] == [{"name": "state", "state": 0, "width": 20} | drawn]
     assert manifest["stages"][0]["name"] == 'layer."norm"'
     assert manifest["entries"] == {"full": 64, "prelude": 128, "depth_step": 192, "coda": 256}
     assert manifest["kv"]["type"] == "f32" and manifest["kv"]["policy"] == "per-depth"
