@@ -7,7 +7,7 @@ import json
 import operator
 import os
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, SupportsIndex
 
@@ -17,13 +17,30 @@ from numpy.typing import NDArray
 from rondo import _runtime
 
 
-def load(path: str | os.PathLike[str], *, threads: int = 0) -> Model:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    threads: int = 0,
+    depth: int | None = None,
+    inputs: Mapping[str, NDArray[np.floating]] | None = None,
+    input_seed: int = 0,
+) -> Model:
     """Load a bundle and make it ready to run with `threads` threads (0: the physical cores that may be used).
+
+    A model with one loop over depth visits it `depth` times (None: as often as it is compiled for). `inputs` are rows
+    [positions, width] that it takes beside tokens, by name: row t is for position t of every sequence; those that are
+    drawn instead come from `input_seed` (docs/Inputs.md). All of this holds for every sequence of the model.
 
     A bundle is native code: load only those that you trust. Raises a `rondo.RondoError` with the runtime's message if
     the file is damaged, is for another machine, or does not fit the memory.
     """
-    return Model(_runtime.Model(os.fspath(path)), threads)
+    model = Model(_runtime.Model(os.fspath(path)), threads)
+    try:
+        model._prepare(depth, inputs or {}, input_seed)
+    except BaseException:
+        model.close()
+        raise
+    return model
 
 
 class Model:
@@ -121,6 +138,17 @@ class Model:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _prepare(self, depth: int | None, inputs: Mapping[str, NDArray[np.floating]], seed: int) -> None:
+        assert self._session is not None
+        self._session.set_input_seed(_unsigned("input_seed", seed, bits=64))
+        if depth is not None:
+            self._session.set_depth(_unsigned("depth", depth))
+        for name, rows in inputs.items():
+            values = np.ascontiguousarray(rows, np.float32)
+            if values.ndim != 2 or max(values.shape) >= 1 << 32:
+                raise ValueError(f"input '{name}' must have the shape [positions, width], got {list(values.shape)}")
+            self._session.set_input(name, values)
 
     def _open_bundle(self) -> _runtime.Model:
         if self._bundle is None:

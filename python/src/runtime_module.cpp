@@ -120,6 +120,10 @@ struct SessionState {
   std::mutex lock;
 };
 
+/// Rows of an input: f32 [positions, width].
+using Rows =
+    nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
 /// Memory and threads to run a model.
 class Session {
 public:
@@ -136,7 +140,33 @@ public:
 
   uint32_t threads() const { return rondo_rt_session_threads(state->session); }
 
+  void setDepth(uint32_t depth) {
+    locked([&] { return rondo_rt_session_set_depth(state->session, depth); });
+  }
+  void setInputSeed(uint64_t seed) {
+    locked(
+        [&] { return rondo_rt_session_set_input_seed(state->session, seed); });
+  }
+  /// Rows are copied.
+  void setInput(const std::string &name, Rows rows) {
+    uint32_t positions = static_cast<uint32_t>(rows.shape(0));
+    uint32_t width = static_cast<uint32_t>(rows.shape(1));
+    locked([&] {
+      return rondo_rt_session_set_input(state->session, name.c_str(),
+                                        rows.data(), positions, width);
+    });
+  }
+
   std::shared_ptr<SessionState> state;
+
+private:
+  /// Runs `call` under the session's lock and raises what it returns.
+  template <typename Call> void locked(Call &&call) {
+    check([&] {
+      std::lock_guard<std::mutex> guard(state->lock);
+      return call();
+    });
+  }
 };
 
 //===----------------------------------------------------------------------===//
@@ -333,7 +363,13 @@ NB_MODULE(_runtime, m) {
   nb::class_<Session>(m, "Session", "Memory and threads to run a model.")
       .def(nb::init<const Model &, uint32_t, uint64_t>(), nb::arg("model"),
            nb::kw_only(), nb::arg("threads") = 0, nb::arg("kv_bytes_limit") = 0)
-      .def_prop_ro("threads", &Session::threads);
+      .def_prop_ro("threads", &Session::threads)
+      .def("set_depth", &Session::setDepth, nb::arg("depth"),
+           "Visits of the loop over depth.")
+      .def("set_input_seed", &Session::setInputSeed, nb::arg("seed"),
+           "Seed of inputs that are drawn.")
+      .def("set_input", &Session::setInput, nb::arg("name"), nb::arg("rows"),
+           "Rows [positions, width] of an input beside tokens.");
 
   nb::class_<Scheduler>(m, "Scheduler", "Requests in flight on a session.",
                         nb::is_weak_referenceable())

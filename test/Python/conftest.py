@@ -70,9 +70,14 @@ def bundles() -> dict[Path, Path]:
 
 @pytest.fixture
 def compiled(case: Path, bundles: dict[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The case as an exact CPU bundle; skips where the compiler is not built or does not import the family yet."""
+    """The case as an exact CPU bundle; skips where rondoc is not built or does not import the family yet."""
     if case.parent.name not in IMPORTED_FAMILIES:
         pytest.skip(f"rondoc does not import {case.parent.name} yet")
+    return compile_once(case, bundles, tmp_path_factory)
+
+
+def compile_once(case: Path, bundles: dict[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The case as an exact CPU bundle; skips where the compiler is not built."""
     rondoc = tools_folder() / "rondoc"
     if not rondoc.exists():
         pytest.skip(f"{rondoc} is not built")

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import compile_once
 from safetensors.numpy import load_file
 
 import rondo
-from rondo.reference import load_model
+from rondo.reference import load_model, read_inputs
+from rondo.reference.initial_state import Given, Seeded
 
 pytest.importorskip("rondo._runtime", reason="the extension module is not installed (pip install ./python)")
 
@@ -20,12 +22,20 @@ def read(case: Path, name: str) -> dict:
     return json.loads((case / name).read_text())
 
 
+def load(case: Path, compiled: Path) -> rondo.Model:
+    """The bundle with what the case gives it beside tokens."""
+    tensors = case / "inputs.safetensors"
+    return rondo.load(compiled, inputs=load_file(tensors) if tensors.exists() else {})
+
+
 # Tests logits against the expected ones and against the reference model in float64.
 def test_logits(case: Path, compiled: Path) -> None:
     tolerance = read(case, "tolerance.json")["fair_tolerance"]
     expected = load_file(case / "expected.safetensors")
     reference = load_model(case, np.float64)
-    with rondo.load(compiled) as model:
+    if (case / "inputs.safetensors").exists():
+        reference = reference.prepared(read_inputs(case / "inputs.json", case / "inputs.safetensors"))
+    with load(case, compiled) as model:
         for number, tokens in enumerate(read(case, "inputs.json")["sequences"]):
             logits = model.logits(tokens)
             np.testing.assert_allclose(logits, expected[f"logits.{number}"], rtol=0, atol=tolerance)
@@ -34,7 +44,7 @@ def test_logits(case: Path, compiled: Path) -> None:
 
 def test_greedy_tokens(case: Path, compiled: Path) -> None:
     greedy = read(case, "greedy.json")
-    with rondo.load(compiled) as model:
+    with load(case, compiled) as model:
         for run in greedy["runs"]:
             assert list(model.generate(run["prompt"], greedy["new_tokens"], stop=())) == run["with_cache"]
 
@@ -42,10 +52,49 @@ def test_greedy_tokens(case: Path, compiled: Path) -> None:
 # Tests that iterators in turn give what each gives alone: rows of other sequences change nothing.
 def test_interleaved(case: Path, compiled: Path) -> None:
     prompts = [run["prompt"] for run in read(case, "greedy.json")["runs"]]
-    with rondo.load(compiled) as model:
+    with load(case, compiled) as model:
         alone = [list(model.generate(prompt, 8, stop=())) for prompt in prompts]
         together = zip(*(model.generate(prompt, 8, stop=()) for prompt in prompts), strict=True)
         assert [list(tokens) for tokens in zip(*together, strict=True)] == alone
+
+
+HUGINN = Path(__file__).parents[1] / "oracles" / "huginn" / "given_state"
+
+
+@pytest.fixture
+def huginn(bundles: dict[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_once(HUGINN, bundles, tmp_path_factory)
+
+
+# Tests depths, given states and drawn ones.
+def test_depth_and_inputs(huginn: Path) -> None:
+    tokens = [5, 17, 250, 3]
+    given = load_file(HUGINN / "inputs.safetensors")
+    reference = load_model(HUGINN, np.float64)
+    for depth in (1, 2, 3):
+        want = reference.with_steps(depth).with_initial_state(Given(given["initial_state"])).logits(tokens)
+        with rondo.load(huginn, depth=depth, inputs=given) as model:
+            np.testing.assert_allclose(model.logits(tokens), want, rtol=0, atol=1e-4)
+    want = reference.with_initial_state(Seeded(2**63, 40, reference.deviation)).logits(tokens)
+    with rondo.load(huginn, input_seed=2**63) as model:
+        np.testing.assert_allclose(model.logits(tokens), want, rtol=0, atol=1e-4)
+
+
+def test_depth_and_inputs_at_fault(huginn: Path) -> None:
+    with pytest.raises(ValueError, match="depth 4 is not within 1 to 3"):
+        rondo.load(huginn, depth=4)
+    with pytest.raises(ValueError, match="model takes no input 'state', beside tokens it takes 'initial_state'"):
+        rondo.load(huginn, inputs={"state": np.zeros((2, 40))})
+    with pytest.raises(ValueError, match=r"'initial_state' must have the shape \[positions, width\], got \[40\]"):
+        rondo.load(huginn, inputs={"initial_state": np.zeros(40)})
+    with pytest.raises(ValueError, match="input_seed must be from 0 to"):
+        rondo.load(huginn, input_seed=-1)
+    message = "comes to position 2, input 'initial_state' has rows for 2 positions"
+    with (
+        rondo.load(huginn, inputs={"initial_state": np.zeros((2, 40))}) as model,
+        pytest.raises(rondo.RondoError, match=message),
+    ):
+        model.logits([1, 2, 3])
 
 
 def numbered(names: list[object]) -> list[int]:
