@@ -5,11 +5,15 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// What the families of Llama's layer order have in common: a family reads a
-// configuration into this description, `buildDecoder` makes the module.
+// What the families of decoders have in common: a family reads a configuration
+// into this description, `buildDecoder` makes the module. A layer has two
+// branches,
 //
-//   x += o(attend(rope(q(a)), rope(k(a)), v(a)))   a = norm(x)
-//   x += down(act(gate(m)) * up(m))                m = norm(x)
+//   attention(x)   o(attend(rope(q(a)), rope(k(a)), v(a)))   a = norm(x)
+//   mlp(x)         down(act(gate(m)) * up(m))                m = norm(x)
+//                  down(act(up(m)))                          without a gate
+//
+// and one of the orders of `LayerOrder`.
 //
 //===----------------------------------------------------------------------===//
 #ifndef RONDO_LIB_IMPORT_DECODER_H
@@ -26,7 +30,7 @@ namespace rondo {
 /// `<layerPrefix>l.<name>.weight` (or `.bias`).
 struct DecoderKeys {
   llvm::StringLiteral embedding;
-  llvm::StringLiteral finalNorm;
+  llvm::StringLiteral finalNorm; // without ".weight"
   llvm::StringLiteral head;
   llvm::StringLiteral layerPrefix;
   llvm::StringLiteral attentionNorm;
@@ -34,6 +38,12 @@ struct DecoderKeys {
   llvm::StringLiteral qNorm, kNorm;
   llvm::StringLiteral mlpNorm;
   llvm::StringLiteral gate, up, down;
+};
+
+/// How a layer adds its branches to the state.
+enum class LayerOrder {
+  Sequential, // x += attention(x); x += mlp(x)
+  Parallel,   // x += attention(x) + mlp(x)
 };
 
 /// Keys of Llama's tensors as transformers writes them, and as GGUF does.
@@ -52,6 +62,14 @@ struct Decoder {
   int64_t headDim = 0;
   int64_t context = 0;
   float eps = 0;
+  LayerOrder order = LayerOrder::Sequential;
+  /// Layer norms have a bias.
+  NormKind normKind = NormKind::RMS;
+  /// Whether the MLP multiplies by a gate.
+  bool gated = true;
+  /// q, k and v are one tensor, in which each head has its q, k and v; `keys`
+  /// has its name three times.
+  bool fusedByHead = false;
   /// The head's matrix is the embedding table.
   bool tied = false;
   bool attentionBias = false;
@@ -69,6 +87,8 @@ struct Decoder {
   /// One for each rotated pair of a head.
   llvm::SmallVector<float> frequencies;
   const DecoderKeys *keys = nullptr;
+  /// Ends of the keys of tensors that are no weights.
+  llvm::ArrayRef<llvm::StringLiteral> buffers;
   /// Where the tensors of layers are, if not by `keys` alone: layers that share
   /// weights, and what varies by depth.
   std::shared_ptr<const LayerKeys> layerKeys;

@@ -70,14 +70,31 @@ private:
                         builder.getFunctionType({type}, {type}), /*caches=*/1);
     Block *body = builder.createBlock(&block.getBody(), {}, {type}, {loc});
     Value x = body->getArgument(0);
-    x = rows.add(x, buildAttention(group, x, appends));
-    x = rows.add(x, buildMLP(group, x));
+    x = decoder.order == LayerOrder::Parallel
+            ? buildParallel(group, x, appends)
+            : buildSequential(group, x, appends);
     if (group.encoding)
       x = rows.scale(x, *group.encoding);
     YieldOp::create(builder, loc, x);
   }
 
-  Value buildAttention(const LayerGroup &group, Value x, bool appends) {
+  Value buildSequential(const LayerGroup &group, Value x, bool appends) {
+    Value q = buildQuery(group, x, appends);
+    x = rows.add(x, rows.linear(attend(q), group.o));
+    return rows.add(x, rows.linear(buildInner(group, x), group.down));
+  }
+
+  /// The MLP's first half stands before attention and its second one after, so
+  /// that matrices that do not need each other are neighbours.
+  Value buildParallel(const LayerGroup &group, Value x, bool appends) {
+    Value q = buildQuery(group, x, appends);
+    Value inner = buildInner(group, x);
+    Value o = rows.linear(attend(q), group.o);
+    return rows.add(rows.add(x, o), rows.linear(inner, group.down));
+  }
+
+  /// Turned queries; keys and values are appended.
+  Value buildQuery(const LayerGroup &group, Value x, bool appends) {
     Value a = rows.norm(x, group.attentionNorm, decoder);
     Value q;
     if (!appends) {
@@ -88,27 +105,33 @@ private:
       Value k = turn(qkv[1], group.kNorm, decoder.kvHeads);
       AppendOp::create(builder, loc, k, qkv[2], /*cache=*/0, decoder.kvHeads);
     }
-    q = turn(q, group.qNorm, decoder.heads);
+    return turn(q, group.qNorm, decoder.heads);
+  }
+
+  Value attend(Value q) {
     float scale = 1.0 / std::sqrt(static_cast<double>(decoder.headDim));
-    Value o = AttendOp::create(builder, loc, q.getType(), q, /*cache=*/0,
-                               decoder.heads, decoder.kvHeads,
-                               llvm::APFloat(scale), Mask::Causal,
-                               /*window=*/IntegerAttr());
-    return rows.linear(o, group.o);
+    return AttendOp::create(builder, loc, q.getType(), q, /*cache=*/0,
+                            decoder.heads, decoder.kvHeads,
+                            llvm::APFloat(scale), Mask::Causal,
+                            /*window=*/IntegerAttr());
   }
 
   /// Norm of each head, where the model has one, and rope.
-  Value turn(Value heads, const std::optional<Param> &norm, int64_t count) {
+  Value turn(Value heads, const std::optional<NormParams> &norm,
+             int64_t count) {
     if (norm)
       heads = rows.norm(heads, *norm, decoder, count);
     return rows.rope(heads, count, decoder);
   }
 
-  Value buildMLP(const LayerGroup &group, Value x) {
+  /// What `down` reads.
+  Value buildInner(const LayerGroup &group, Value x) {
     Value m = rows.norm(x, group.mlpNorm, decoder);
-    SmallVector<Value> wide = rows.linear(m, {&group.gate, &group.up});
+    if (!group.gate)
+      return rows.activate(rows.linear(m, group.up), decoder.activation);
+    SmallVector<Value> wide = rows.linear(m, {&*group.gate, &group.up});
     Value gate = rows.activate(wide[0], decoder.activation);
-    return rows.linear(rows.multiply(gate, wide[1]), group.down);
+    return rows.multiply(gate, wide[1]);
   }
 
   //===--- The model function ---------------------------------------------===//
@@ -205,11 +228,12 @@ private:
       int64_t slot = base + (part.first - segment.first) * versions;
       x = rows.buildLoop(part.count, x, [&](Value layer, Value state) {
         for (const VisitRange &range : getRanges(segment))
-          state = rows.buildLoop(range.count, state, [&](Value visit, Value inner) {
-            return buildApply({part, layer, slot, /*layerStride=*/versions,
-                               /*versionStride=*/1, &range, visit},
-                              inner);
-          });
+          state =
+              rows.buildLoop(range.count, state, [&](Value visit, Value inner) {
+                return buildApply({part, layer, slot, /*layerStride=*/versions,
+                                   /*versionStride=*/1, &range, visit},
+                                  inner);
+              });
         return state;
       });
     }

@@ -15,7 +15,7 @@ using namespace rondo;
 
 const DecoderKeys rondo::kHuggingFaceKeys = {
     /*embedding=*/"model.embed_tokens.weight",
-    /*finalNorm=*/"model.norm.weight",
+    /*finalNorm=*/"model.norm",
     /*head=*/"lm_head.weight",
     /*layerPrefix=*/"model.layers.",
     /*attentionNorm=*/"input_layernorm",
@@ -33,7 +33,7 @@ const DecoderKeys rondo::kHuggingFaceKeys = {
 
 const DecoderKeys rondo::kGGUFKeys = {
     /*embedding=*/"token_embd.weight",
-    /*finalNorm=*/"output_norm.weight",
+    /*finalNorm=*/"output_norm",
     /*head=*/"output.weight",
     /*layerPrefix=*/"blk.",
     /*attentionNorm=*/"attn_norm",
@@ -147,10 +147,15 @@ private:
     if (role.isNorm && keys.hasOwnNorms(layer))
       return takeDepths(layer, role.name, role.shape, stored);
     std::string key = keys.getShared(layer, role.name);
-    stored.tensors.push_back(tensors.take(key, role.shape));
+    if (role.part && !role.part->isFirst) {
+      stored.tensors.push_back(tensors.lookup(key));
+      return true;
+    }
+    ArrayRef<int64_t> shape = role.part ? role.part->of : role.shape;
+    stored.tensors.push_back(tensors.take(key, shape));
     for (const std::string &copy : keys.getCopies(layer, role.name)) {
       if (!tensors.contains(copy))
-        tensors.take(copy, role.shape); // says that it is missing
+        tensors.take(copy, shape); // says that it is missing
       tensors.takeCopy(copy, key,
                        "both are one weight of layers that share it; correct "
                        "the sharing, or store equal copies");
@@ -250,8 +255,7 @@ public:
     takeLayers();
     if (!tensors.hasFailed())
       declareGroups(params.groups);
-    params.finalNorm =
-        declareSingle("final_norm", keys.finalNorm, {decoder.hidden});
+    params.finalNorm = declareNorm("final_norm", keys.finalNorm);
     if (decoder.tied) {
       params.head = params.embedding;
       tensors.takeCopy(keys.head, keys.embedding,
@@ -264,6 +268,16 @@ public:
   }
 
 private:
+  NormParams declareNorm(StringRef symbol, StringRef name) {
+    NormParams norm;
+    norm.weight =
+        declareSingle(symbol, (name + ".weight").str(), {decoder.hidden});
+    if (decoder.normKind == NormKind::Layer)
+      norm.bias = declareSingle((symbol + "_bias").str(),
+                                (name + ".bias").str(), {decoder.hidden});
+    return norm;
+  }
+
   Param declareSingle(StringRef symbol, StringRef key,
                       ArrayRef<int64_t> shape) {
     const ArchiveTensor *tensor = tensors.take(key, shape);
@@ -271,12 +285,14 @@ private:
       return Param();
     Stored stored;
     stored.tensors.push_back(tensor);
-    return declareParam(symbol.str(), {&stored}, /*isStack=*/false);
+    return declareParam(symbol.str(), {&stored}, /*isStack=*/false,
+                        tensor->shape, /*part=*/std::nullopt);
   }
 
   /// Declares one parameter of layers that are stored alike.
   Param declareParam(std::string symbol, ArrayRef<const Stored *> layers,
-                     bool isStack) {
+                     bool isStack, ArrayRef<int64_t> shape,
+                     const std::optional<RolePart> &part) {
     const ArchiveTensor &tensor = layers.front()->getFirst();
     SmallVector<Attribute> keys;
     for (const Stored *layer : layers)
@@ -284,7 +300,7 @@ private:
         keys.push_back(entry ? Attribute(builder.getStringAttr(entry->key))
                              : builder.getUnitAttr());
     auto type = RankedTensorType::get(
-        tensor.shape, getElementType(tensor.type, builder.getContext()));
+        shape, getElementType(tensor.type, builder.getContext()));
     auto count = [&](bool present, size_t number) {
       return present ? builder.getI64IntegerAttr(number) : IntegerAttr();
     };
@@ -292,8 +308,13 @@ private:
         builder, loc, builder.getStringAttr(symbol), TypeAttr::get(type),
         builder.getArrayAttr(keys), count(isStack, layers.size()),
         count(layers.front()->varies, layers.front()->tensors.size()),
-        /*storage=*/TypeAttr(), /*part=*/PartAttr(), /*plus=*/LoRAAttr());
-    return {std::move(symbol), tensor.type, tensor.shape};
+        /*storage=*/TypeAttr(),
+        part ? PartAttr::get(builder.getContext(), part->of, part->first,
+                             part->run, part->step, /*column=*/0)
+             : PartAttr(),
+        /*plus=*/LoRAAttr());
+    return {std::move(symbol), tensor.type,
+            SmallVector<int64_t, 2>(shape.begin(), shape.end())};
   }
 
   void takeLayers() {
@@ -306,10 +327,17 @@ private:
   /// The parameter of what `get` picks from each layer of a group.
   Param declareOf(const LayerGroup &group, const Twine &symbol,
                   llvm::function_ref<const Stored *(const StoredLayer &)> get) {
+    return declareOf(group, symbol, get(stored[group.first])->getFirst().shape,
+                     /*part=*/std::nullopt, get);
+  }
+
+  Param declareOf(const LayerGroup &group, const Twine &symbol,
+                  ArrayRef<int64_t> shape, const std::optional<RolePart> &part,
+                  llvm::function_ref<const Stored *(const StoredLayer &)> get) {
     auto layers = llvm::map_to_vector(
         ArrayRef(stored).slice(group.first, group.count), get);
     return declareParam(("layers" + group.suffix + "." + symbol).str(), layers,
-                        /*isStack=*/true);
+                        /*isStack=*/true, shape, part);
   }
 
   void declareDelta(LayerGroup &group, size_t number) {
@@ -326,7 +354,7 @@ private:
         group, linear.symbol + "_lora_b",
         [&](const StoredLayer &layer) { return &layer.deltas[number]->b; });
     delta.scale = first->scale;
-    (group.*linear.place).delta = std::move(delta);
+    linear.place(group).delta = std::move(delta);
   }
 
   void declareGroups(std::vector<LayerGroup> &groups) {
@@ -339,10 +367,11 @@ private:
       if (groups.size() > 1)
         group.suffix = std::to_string(group.first);
       for (auto [number, role] : llvm::enumerate(roles.tensors))
-        role.place(group) = declareOf(
-            group, role.symbol, [number = number](const StoredLayer &layer) {
-              return &layer.tensors[number];
-            });
+        role.place(group) =
+            declareOf(group, role.symbol, role.shape, role.part,
+                      [number = number](const StoredLayer &layer) {
+                        return &layer.tensors[number];
+                      });
       for (size_t number = 0; number < roles.linears.size(); ++number)
         declareDelta(group, number);
       if (stored[group.first].encoding)

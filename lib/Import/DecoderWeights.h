@@ -41,22 +41,30 @@ struct LinearParams {
   std::optional<DeltaParams> delta;
 };
 
+/// Weight and bias of a norm.
+struct NormParams {
+  Param weight;
+  std::optional<Param> bias;
+};
+
 /// Parameters of consecutive layers, stacked.
 struct LayerGroup {
   int64_t first = 0;
   int64_t count = 0;
   /// Distinguishes the groups' symbols: "" for a group of all layers.
   std::string suffix;
-  Param attentionNorm, mlpNorm;
-  LinearParams q, k, v, o, gate, up, down;
-  std::optional<Param> qNorm, kNorm;
+  NormParams attentionNorm, mlpNorm;
+  LinearParams q, k, v, o, up, down;
+  std::optional<LinearParams> gate;
+  std::optional<NormParams> qNorm, kNorm;
   /// Multiplies what the layer leaves.
   std::optional<Param> encoding;
 };
 
 /// All parameters of a decoder.
 struct DecoderParams {
-  Param embedding, finalNorm, head;
+  Param embedding, head;
+  NormParams finalNorm;
   std::vector<LayerGroup> groups;
 };
 

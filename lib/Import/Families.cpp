@@ -16,6 +16,7 @@ static const Family kFamilies[] = {
     {"llama", "LlamaForCausalLM", readLlama},
     {"nanbeige", "NanbeigeForCausalLM", readNanbeige},
     {"gemma", "GemmaForCausalLM", readGemma},
+    {"gpt_neox", "GPTNeoXForCausalLM", readGPTNeoX},
     {"recursive_llama", "RecursiveLlamaForCausalLM", readRecursiveLlama},
     {"recursive_gemma", "RecursiveGemmaForCausalLM", readRecursiveGemma},
     {"huginn_raven", "RavenForCausalLM", /*read=*/nullptr, openHuginn},

@@ -43,10 +43,13 @@ std::string listFamilies();
 Decoder readLlama(ConfigReader &config);
 Decoder readNanbeige(ConfigReader &config);
 Decoder readGemma(ConfigReader &config);
+Decoder readGPTNeoX(ConfigReader &config);
 Decoder readRecursiveLlama(ConfigReader &config);
 Decoder readRecursiveGemma(ConfigReader &config);
 ModelBuilder openHuginn(ConfigReader &config);
 
+/// Keys of bookkeeping and training that every family has.
+void ignoreInertKeys(ConfigReader &config);
 /// What decoders of Llama's layer order share: sizes, eps, biases, rope.
 /// `headDimRequired`: the family's head_dim is not hidden_size / heads.
 Decoder readLayers(ConfigReader &config, bool headDimRequired);

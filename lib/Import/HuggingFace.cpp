@@ -272,6 +272,8 @@ Expected<Import> rondo::importHuggingFace(const ImportOptions &options,
   if (!training->isEmpty() && tensors.contains(decoder.keys->head))
     decoder.tied = false;
   tensors.ignoreSuffix("rotary_emb.inv_freq");
+  for (StringRef suffix : decoder.buffers)
+    tensors.ignoreSuffix(suffix);
   if (build) {
     Expected<BuiltModel> model = build(tensors, options, log, context);
     if (!model)

@@ -187,7 +187,9 @@ static Error chooseSchedule(Huginn &model, BuiltModel &built,
   if (!policy)
     return policy.takeError();
   built.kvPolicy = std::move(*policy);
-  if (any_of(schedule->segments, [](const Segment &s) { return s.reusesKV; }))
+  if (any_of(schedule->segments, [](const Segment &segment) {
+        return segment.kv != KVPolicy::getPerDepth();
+      }))
     return importError("KV policy " + quoted(built.kvPolicy) +
                        " is not supported for this family; leave --kv-policy "
                        "out");

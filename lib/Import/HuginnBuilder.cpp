@@ -36,7 +36,7 @@ using namespace rondo;
 namespace {
 /// Parameters of layers that one block runs, stacked.
 struct LayerParams {
-  Param norms[4];
+  NormParams norms[4];
   LinearParams q, k, v, o, gate, up, down;
 };
 
@@ -62,7 +62,7 @@ public:
     declareLayers("layers.", prefixes, outer);
     declareLayers("core.", getPrefixes("core_block", model.core), core);
     declareAdapter();
-    finalNorm =
+    finalNorm.weight =
         declareSingle("final_norm", "transformer.ln_f.weight", {shape.hidden});
     if (shape.tied) {
       head = embedding;
@@ -74,7 +74,8 @@ public:
     }
   }
 
-  Param embedding, finalNorm, head;
+  Param embedding, head;
+  NormParams finalNorm;
   LayerParams outer, core;
   LinearParams adapterState, adapterInjected;
 
@@ -130,7 +131,8 @@ private:
                     TypeAttr::get(type), builder.getArrayAttr(keys),
                     isStack ? builder.getI64IntegerAttr(stack.size())
                             : IntegerAttr(),
-                    /*depths=*/IntegerAttr(), /*storage=*/TypeAttr(), part);
+                    /*depths=*/IntegerAttr(), /*storage=*/TypeAttr(), part,
+                    /*plus=*/LoRAAttr());
     return {symbol.str(), first.type, own};
   }
 
@@ -164,7 +166,7 @@ private:
     int64_t hidden = shape.hidden, wide = shape.intermediate;
     for (unsigned i = 0; i < 4; ++i) {
       std::string name = "norm_" + std::to_string(i + 1);
-      layer.norms[i] =
+      layer.norms[i].weight =
           declareParam(group + name, take(prefixes, name + ".weight", {hidden}),
                        hidden, std::nullopt, Place(), /*isStack=*/true);
     }

@@ -9,69 +9,134 @@
 using namespace llvm;
 using namespace rondo;
 
-LayerRoles rondo::getRoles(const Decoder &decoder) {
-  LayerRoles roles;
-  auto addVector = [&](StringRef symbol, StringRef name, int64_t width,
-                       std::function<Param &(LayerGroup &)> place,
-                       bool isNorm) {
-    roles.tensors.push_back({symbol.str(),
-                             (name + ".weight").str(),
-                             {width},
-                             std::move(place),
-                             isNorm});
-  };
-  auto addLinear = [&](StringRef symbol, StringRef name, int64_t out,
-                       int64_t in, LinearParams LayerGroup::*linear,
-                       bool hasBias) {
-    roles.linears.push_back({symbol.str(), name.str(), out, in, linear});
-    roles.tensors.push_back({symbol.str(),
-                             (name + ".weight").str(),
-                             {out, in},
-                             [linear](LayerGroup &group) -> Param & {
-                               return (group.*linear).weight;
-                             }});
-    if (hasBias)
-      roles.tensors.push_back({(symbol + "_bias").str(),
-                               (name + ".bias").str(),
-                               {out},
-                               [linear](LayerGroup &group) -> Param & {
-                                 return (group.*linear).bias.emplace();
-                               }});
-  };
+namespace {
+using NormPlace = std::function<NormParams &(LayerGroup &)>;
+using LinearPlace = std::function<LinearParams &(LayerGroup &)>;
 
+template <typename T> T &getOrMake(std::optional<T> &value) {
+  return value ? *value : value.emplace();
+}
+
+/// Lists roles in the order of the parameters.
+class RoleBuilder {
+public:
+  explicit RoleBuilder(const Decoder &decoder) : decoder(decoder) {}
+
+  /// A norm of rows, or of heads (`width`).
+  void addNorm(StringRef symbol, StringRef name, int64_t width, NormPlace place,
+               bool isOfRows = true) {
+    addTensor(symbol, name + ".weight", {width}, [place](LayerGroup &group) {
+      return &place(group).weight;
+    }).isNorm = isOfRows;
+    if (decoder.normKind != NormKind::Layer)
+      return;
+    addTensor(
+        symbol + "_bias", name + ".bias", {width},
+        [place](LayerGroup &group) { return &place(group).bias.emplace(); })
+        .isNorm = isOfRows;
+  }
+
+  void addLinear(StringRef symbol, StringRef name, int64_t out, int64_t in,
+                 LinearPlace place, bool hasBias) {
+    roles.linears.push_back({symbol.str(), name.str(), out, in, place});
+    addTensor(symbol, name + ".weight", {out, in},
+              [place](LayerGroup &group) { return &place(group).weight; });
+    if (hasBias)
+      addTensor(
+          symbol + "_bias", name + ".bias", {out},
+          [place](LayerGroup &group) { return &place(group).bias.emplace(); });
+  }
+
+  /// Part `number` of three of one matrix, in which each head has rows of all
+  /// three (GPT-NeoX, whose heads are [head][q, k, v][dim]).
+  void addFused(int64_t number, StringRef symbol, StringRef name, int64_t out,
+                int64_t in, LinearPlace place, bool hasBias) {
+    size_t first = roles.tensors.size();
+    addLinear(symbol, name, out, in, std::move(place), hasBias);
+    for (Role &role : MutableArrayRef(roles.tensors).drop_front(first)) {
+      SmallVector<int64_t, 2> of = role.shape;
+      of.front() *= 3;
+      role.part = {of, number * decoder.headDim, decoder.headDim,
+                   3 * decoder.headDim, /*isFirst=*/number == 0};
+    }
+  }
+
+  LayerRoles take() { return std::move(roles); }
+
+private:
+  Role &addTensor(const Twine &symbol, const Twine &name,
+                  SmallVector<int64_t, 2> shape,
+                  std::function<Param *(LayerGroup &)> place) {
+    roles.tensors.push_back(
+        {symbol.str(), name.str(), std::move(shape),
+         [place](LayerGroup &group) -> Param & { return *place(group); }});
+    return roles.tensors.back();
+  }
+
+  const Decoder &decoder;
+  LayerRoles roles;
+};
+} // namespace
+
+static void addProjections(RoleBuilder &roles, const Decoder &decoder) {
   const DecoderKeys &keys = *decoder.keys;
+  bool bias = decoder.attentionBias;
   int64_t hidden = decoder.hidden;
   int64_t qWidth = decoder.heads * decoder.headDim;
   int64_t kvWidth = decoder.kvHeads * decoder.headDim;
-  addVector(
-      "attention_norm", keys.attentionNorm, hidden,
-      [](LayerGroup &group) -> Param & { return group.attentionNorm; },
-      /*isNorm=*/true);
-  addLinear("q", keys.q, qWidth, hidden, &LayerGroup::q, decoder.attentionBias);
-  addLinear("k", keys.k, kvWidth, hidden, &LayerGroup::k,
-            decoder.attentionBias);
-  addLinear("v", keys.v, kvWidth, hidden, &LayerGroup::v,
-            decoder.attentionBias);
+  auto add = [&](int64_t number, StringRef symbol, StringRef name, int64_t out,
+                 LinearPlace place) {
+    if (decoder.fusedByHead)
+      roles.addFused(number, symbol, name, out, hidden, place, bias);
+    else
+      roles.addLinear(symbol, name, out, hidden, place, bias);
+  };
+  add(0, "q", keys.q, qWidth, [](LayerGroup &g) -> auto & { return g.q; });
+  add(1, "k", keys.k, kvWidth, [](LayerGroup &g) -> auto & { return g.k; });
+  add(2, "v", keys.v, kvWidth, [](LayerGroup &g) -> auto & { return g.v; });
+}
+
+static void addAttention(RoleBuilder &roles, const Decoder &decoder) {
+  const DecoderKeys &keys = *decoder.keys;
+  roles.addNorm("attention_norm", keys.attentionNorm, decoder.hidden,
+                [](LayerGroup &g) -> auto & { return g.attentionNorm; });
+  addProjections(roles, decoder);
   if (decoder.qkNorm) {
-    addVector(
+    roles.addNorm(
         "q_norm", keys.qNorm, decoder.headDim,
-        [](LayerGroup &group) -> Param & { return group.qNorm.emplace(); },
-        /*isNorm=*/false);
-    addVector(
+        [](LayerGroup &g) -> auto & { return getOrMake(g.qNorm); },
+        /*isOfRows=*/false);
+    roles.addNorm(
         "k_norm", keys.kNorm, decoder.headDim,
-        [](LayerGroup &group) -> Param & { return group.kNorm.emplace(); },
-        /*isNorm=*/false);
+        [](LayerGroup &g) -> auto & { return getOrMake(g.kNorm); },
+        /*isOfRows=*/false);
   }
-  addLinear("o", keys.o, hidden, qWidth, &LayerGroup::o, decoder.outputBias);
-  addVector(
-      "mlp_norm", keys.mlpNorm, hidden,
-      [](LayerGroup &group) -> Param & { return group.mlpNorm; },
-      /*isNorm=*/true);
-  addLinear("gate", keys.gate, decoder.intermediate, hidden, &LayerGroup::gate,
-            decoder.mlpBias);
-  addLinear("up", keys.up, decoder.intermediate, hidden, &LayerGroup::up,
-            decoder.mlpBias);
-  addLinear("down", keys.down, hidden, decoder.intermediate, &LayerGroup::down,
-            decoder.mlpBias);
-  return roles;
+  roles.addLinear(
+      "o", keys.o, decoder.hidden, decoder.heads * decoder.headDim,
+      [](LayerGroup &g) -> auto & { return g.o; }, decoder.outputBias);
+}
+
+static void addMLP(RoleBuilder &roles, const Decoder &decoder) {
+  const DecoderKeys &keys = *decoder.keys;
+  int64_t hidden = decoder.hidden, width = decoder.intermediate;
+  roles.addNorm("mlp_norm", keys.mlpNorm, hidden,
+                [](LayerGroup &g) -> auto & { return g.mlpNorm; });
+  if (decoder.gated)
+    roles.addLinear(
+        "gate", keys.gate, width, hidden,
+        [](LayerGroup &g) -> auto & { return getOrMake(g.gate); },
+        decoder.mlpBias);
+  roles.addLinear(
+      "up", keys.up, width, hidden,
+      [](LayerGroup &g) -> auto & { return g.up; }, decoder.mlpBias);
+  roles.addLinear(
+      "down", keys.down, hidden, width,
+      [](LayerGroup &g) -> auto & { return g.down; }, decoder.mlpBias);
+}
+
+LayerRoles rondo::getRoles(const Decoder &decoder) {
+  RoleBuilder roles(decoder);
+  addAttention(roles, decoder);
+  addMLP(roles, decoder);
+  return roles.take();
 }

@@ -13,7 +13,15 @@
 
 namespace rondo {
 
-/// A tensor that layers have.
+/// The rows of a stored tensor that belong to a role, as in `#rondo.part`.
+struct RolePart {
+  llvm::SmallVector<int64_t, 2> of;
+  int64_t first, run, step;
+  /// Of the roles that share the tensor, the one that takes it.
+  bool isFirst;
+};
+
+/// A tensor that layers have, or a part of one.
 struct Role {
   /// Of its parameter, after "layers.".
   std::string symbol;
@@ -23,13 +31,14 @@ struct Role {
   /// Where in a group its parameter goes.
   std::function<Param &(LayerGroup &)> place;
   bool isNorm = false;
+  std::optional<RolePart> part = std::nullopt;
 };
 
 /// A matrix of a layer, which may have a low-rank delta.
 struct LinearRole {
   std::string symbol, name;
   int64_t out, in;
-  LinearParams LayerGroup::*place;
+  std::function<LinearParams &(LayerGroup &)> place;
 };
 
 /// What layers of a decoder have.

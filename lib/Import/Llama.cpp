@@ -78,8 +78,10 @@ static void readHeads(ConfigReader &config, Decoder &decoder,
                 ", but rope needs an even number");
 }
 
+void rondo::ignoreInertKeys(ConfigReader &config) { config.ignore(kInertKeys); }
+
 Decoder rondo::readLayers(ConfigReader &config, bool headDimRequired) {
-  config.ignore(kInertKeys);
+  ignoreInertKeys(config);
   Decoder decoder;
   decoder.keys = &kHuggingFaceKeys;
   decoder.vocabulary = config.getCount("vocab_size");

@@ -17,23 +17,39 @@
 using namespace llvm;
 using namespace rondo;
 
-/// Reads a theta that may stand in two places.
-static double readTheta(ConfigReader &config, ConfigReader *parameters) {
-  std::optional<double> outer = config.getOptionalPositive("rope_theta");
-  std::optional<double> inner =
-      parameters ? parameters->getOptionalPositive("rope_theta") : std::nullopt;
-  if (outer && inner && *outer != *inner)
-    config.fail("'rope_theta' is " + formatNumber(*outer) +
-                ", in 'rope_parameters' it is " + formatNumber(*inner) +
+static constexpr StringLiteral kFraction = "partial_rotary_factor";
+
+/// Reads a number that may stand under several names, and in `rope_parameters`
+/// under the name `inner`.
+static double readNumber(ConfigReader &config, ConfigReader *parameters,
+                         ArrayRef<StringLiteral> names, StringRef inner) {
+  std::optional<double> found;
+  StringRef where;
+  for (StringRef name : names) {
+    std::optional<double> number = config.getOptionalPositive(name);
+    if (found && number && *found != *number)
+      config.fail(quoted(where) + " is " + formatNumber(*found) + ", " +
+                  quoted(name) + " is " + formatNumber(*number) +
+                  "; remove the wrong one");
+    if (number)
+      std::tie(found, where) = std::tie(number, name);
+  }
+  std::optional<double> nested =
+      parameters ? parameters->getOptionalPositive(inner) : std::nullopt;
+  if (found && nested && *found != *nested)
+    config.fail(quoted(where) + " is " + formatNumber(*found) +
+                ", in 'rope_parameters' it is " + formatNumber(*nested) +
                 "; remove the wrong one");
-  if (!outer && !inner && !config.hasFailed())
-    config.fail("required key 'rope_theta' is missing, alone or in "
-                "'rope_parameters'; add the model's number");
-  return inner.value_or(outer.value_or(1.0));
+  if (!found && !nested && !config.hasFailed())
+    config.fail("required key " + quoted(names.front()) + " is missing, " +
+                (inner == names.front() ? "alone or in"
+                                        : "or " + quoted(inner) + " in") +
+                " 'rope_parameters'; add the model's number");
+  return nested.value_or(found.value_or(1.0));
 }
 
 /// Reads a description of frequencies ("rope_scaling", "rope_parameters").
-static RopeScaling readScaling(ConfigReader &config) {
+static RopeScaling readScaling(ConfigReader &config, bool turnsWholeHeads) {
   RopeScaling scaling;
   std::optional<StringRef> type = config.getOptionalText("rope_type");
   std::optional<StringRef> oldType = config.getOptionalText("type");
@@ -41,11 +57,11 @@ static RopeScaling readScaling(ConfigReader &config) {
     config.fail("'rope_type' is " + quoted(*type) + ", 'type' is " +
                 quoted(*oldType) + "; remove the wrong one");
   StringRef kind = type.value_or(oldType.value_or("default"));
-  if (std::optional<double> part =
-          config.getOptionalPositive("partial_rotary_factor"))
-    if (*part != 1.0)
-      config.fail("'partial_rotary_factor' is " + formatNumber(*part) +
-                  ", but this family turns whole heads");
+  if (turnsWholeHeads)
+    if (std::optional<double> part = config.getOptionalPositive(kFraction))
+      if (*part != 1.0)
+        config.fail("'partial_rotary_factor' is " + formatNumber(*part) +
+                    ", but this family turns whole heads");
   config.logDecision("rope type " + kind);
   if (kind == "linear") {
     scaling.kind = RopeScaling::Kind::Linear;
@@ -73,27 +89,45 @@ static bool areEqual(const RopeScaling &a, const RopeScaling &b) {
          a.originalContext == b.originalContext;
 }
 
-SmallVector<float> rondo::readRope(ConfigReader &config, int64_t headDim) {
+/// Dimensions of a head that are turned.
+static int64_t readTurned(ConfigReader &config, ConfigReader *parameters,
+                          int64_t headDim, const RopeNames &names) {
+  if (names.fraction.empty())
+    return headDim;
+  double fraction = readNumber(config, parameters, names.fraction, kFraction);
+  int64_t turned = std::min(fraction, 1.0) * headDim;
+  if (fraction > 1 || turned < 2 || turned % 2 != 0)
+    config.fail(quoted(names.fraction.front()) + " is " +
+                formatNumber(fraction) + " of heads of " + Twine(headDim) +
+                " dimensions, but rope turns an even number of 2 to " +
+                Twine(headDim));
+  return turned;
+}
+
+SmallVector<float> rondo::readRope(ConfigReader &config, int64_t headDim,
+                                   const RopeNames &names) {
+  bool wholeHeads = names.fraction.empty();
   std::optional<RopeScaling> scaling;
   std::optional<ConfigReader> parameters;
   if (const json::Object *object =
           config.getOptionalObject("rope_parameters")) {
     parameters.emplace(*object, config.nest("rope_parameters"),
                        config.getLog());
-    scaling = readScaling(*parameters);
+    scaling = readScaling(*parameters, wholeHeads);
   }
-  double theta = readTheta(config, parameters ? &*parameters : nullptr);
+  ConfigReader *nested = parameters ? &*parameters : nullptr;
+  double theta = readNumber(config, nested, names.theta, "rope_theta");
+  int64_t turned = readTurned(config, nested, headDim, names);
   if (parameters)
     config.finishNested(*parameters);
   if (const json::Object *object = config.getOptionalObject("rope_scaling")) {
     ConfigReader reader(*object, config.nest("rope_scaling"), config.getLog());
-    RopeScaling old = readScaling(reader);
+    RopeScaling old = readScaling(reader, wholeHeads);
     config.finishNested(reader);
     if (scaling && !areEqual(*scaling, old))
       config.fail("'rope_parameters' and 'rope_scaling' describe different "
                   "frequencies; remove the wrong one");
     scaling = old;
   }
-  return computeRopeFrequencies(theta, headDim,
-                                scaling.value_or(RopeScaling()));
+  return computeRopeFrequencies(theta, turned, scaling.value_or(RopeScaling()));
 }

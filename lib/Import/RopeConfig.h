@@ -11,8 +11,17 @@
 
 namespace rondo {
 
-/// Frequencies of the pairs of a head; errors stay in the reader.
-llvm::SmallVector<float> readRope(ConfigReader &config, int64_t headDim);
+/// Under which names a family's configuration has the numbers of its rope,
+/// beside those in `rope_parameters`. The first one is for messages.
+struct RopeNames {
+  llvm::SmallVector<llvm::StringLiteral, 2> theta = {"rope_theta"};
+  /// Which part of each head is turned; empty: whole heads.
+  llvm::SmallVector<llvm::StringLiteral, 2> fraction = {};
+};
+
+/// Frequencies of the turned pairs of a head; errors stay in the reader.
+llvm::SmallVector<float> readRope(ConfigReader &config, int64_t headDim,
+                                  const RopeNames &names = {});
 
 } // namespace rondo
 

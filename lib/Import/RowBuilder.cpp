@@ -17,17 +17,17 @@ RankedTensorType RowBuilder::getRows(int64_t width) {
                                builder.getF32Type());
 }
 
-Value RowBuilder::norm(Value rows, const Param &weight, const Decoder &decoder,
-                       std::optional<int64_t> heads) {
+Value RowBuilder::norm(Value rows, const NormParams &norm,
+                       const Decoder &decoder, std::optional<int64_t> heads) {
   llvm::APFloat eps(decoder.eps);
   FloatAttr plus = decoder.normOffset == 0
                        ? FloatAttr()
                        : builder.getF32FloatAttr(decoder.normOffset);
-  return NormOp::create(builder, loc, rows.getType(), NormKind::RMS, rows,
-                        getSymbol(weight.symbol), plus,
-                        /*bias=*/FlatSymbolRefAttr(), eps,
-                        heads ? builder.getI64IntegerAttr(*heads)
-                              : IntegerAttr());
+  return NormOp::create(
+      builder, loc, rows.getType(), decoder.normKind, rows,
+      getSymbol(norm.weight.symbol), plus,
+      norm.bias ? getSymbol(norm.bias->symbol) : FlatSymbolRefAttr(), eps,
+      heads ? builder.getI64IntegerAttr(*heads) : IntegerAttr());
 }
 
 SmallVector<Value> RowBuilder::linear(Value rows,

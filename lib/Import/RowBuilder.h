@@ -20,7 +20,7 @@ public:
   mlir::RankedTensorType getRows(int64_t width);
 
   /// The decoder's norm of rows, or of each of `heads`.
-  mlir::Value norm(mlir::Value rows, const Param &weight,
+  mlir::Value norm(mlir::Value rows, const NormParams &norm,
                    const Decoder &decoder,
                    std::optional<int64_t> heads = std::nullopt);
 

@@ -224,6 +224,11 @@ private:
   static void keepFor(LostRead lost) {
     OpBuilder builder(lost.value.getContext());
     builder.setInsertionPointAfterValue(lost.value);
+    // Inputs are there before the prelude, which is no place to read them.
+    if (isa_and_nonnull<func::FuncOp>(lost.value.getParentBlock()->getParentOp()))
+      for (auto embed : lost.value.getParentBlock()->getOps<EmbedOp>())
+        if (!lost.value.getDefiningOp())
+          builder.setInsertionPointAfter(embed);
     Value copy = rt::CopyOp::create(builder, lost.value.getLoc(),
                                     lost.value.getType(), lost.value);
     for (Operation *op : lost.unit->run)

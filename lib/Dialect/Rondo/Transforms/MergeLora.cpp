@@ -44,12 +44,12 @@ struct Merge {
   LoRAAttr delta;
 
   int64_t getLayers() {
-    return std::max({weight.getLayerCount(), a.getLayerCount(),
-                     b.getLayerCount()});
+    return std::max(
+        {weight.getLayerCount(), a.getLayerCount(), b.getLayerCount()});
   }
   int64_t getDepths() {
-    return std::max({weight.getDepthCount(), a.getDepthCount(),
-                     b.getDepthCount()});
+    return std::max(
+        {weight.getDepthCount(), a.getDepthCount(), b.getDepthCount()});
   }
 };
 } // namespace
@@ -141,8 +141,7 @@ private:
     Merge merge{find(weight), find(delta.getA()), find(delta.getB()), delta};
     StringRef reason = getReason(merge, mode);
     if (!reason.empty()) {
-      remarkDeclined(linear, DEBUG_TYPE,
-                     "the delta of @{0} stays apart: {1}",
+      remarkDeclined(linear, DEBUG_TYPE, "the delta of @{0} stays apart: {1}",
                      merge.weight.getSymName(), reason);
       ++numSeparate;
       return false;
