@@ -115,8 +115,10 @@ LogicalResult PlanBuilder::readModuleAttributes() {
     return success();
   for (DictionaryAttr point : points.getAsRange<DictionaryAttr>()) {
     auto name = point.getAs<StringAttr>("name");
+    auto form = point.getAs<StringAttr>("form");
     plan.trace.push_back({name ? name.str() : "", getInteger(point, "index"),
-                          getInteger(point, "width")});
+                          getInteger(point, "width"),
+                          form ? form.str() : "rows"});
   }
   return success();
 }

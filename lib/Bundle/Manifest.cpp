@@ -203,6 +203,7 @@ static void writeTrace(OStream &json, const Plan &plan) {
       json.attribute("name", clean(point.name));
       json.attribute("index", point.index);
       json.attribute("width", point.width);
+      json.attribute("form", clean(point.form));
     });
 }
 

@@ -65,6 +65,7 @@ static void visit(TracePlan &point, Visitor &visitor) {
   visitor("name", point.name);
   visitor("index", point.index);
   visitor("width", point.width);
+  visitor("form", point.form);
 }
 
 template <typename Visitor> static void visit(Plan &plan, Visitor &visitor) {

@@ -167,7 +167,10 @@ static std::optional<StorageType> getDeltaType(const WeightTypes &types) {
 LogicalResult rondo::selectStorage(ModuleOp module, const WeightTypes &types) {
   Roles roles = findRoles(module);
   for (ParamOp param : llvm::make_early_inc_range(module.getOps<ParamOp>())) {
-    if (param.getTensorType().getRank() != 2)
+    // What decides about rows is one matrix of one output: small, and
+    // sensitive.
+    if (param.getTensorType().getRank() != 2 ||
+        param.getTensorType().getDimSize(0) == 1)
       continue;
     bool isHead = roles.heads.contains(param);
     auto embeddings = roles.embeddings.find(param);

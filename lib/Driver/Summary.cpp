@@ -51,7 +51,8 @@ void rondo::writeSummary(const SummaryInputs &inputs) {
   line("architecture", getText(module, kArchitectureAttr));
   line("schedule", describeSchedule(inputs.plan));
   line("KV policy", getText(module, kKVPolicyAttr));
-  line("exit rule", "none (fixed depth)");
+  auto exit = module->getAttrOfType<StringAttr>("rondo_rt.exit_rule");
+  line("exit rule", exit ? exit.getValue() : StringRef("none (fixed depth)"));
   line("arithmetic", inputs.plan.arithmetic);
   line("weights", formatBytes(inputs.sizes.weights));
   line("code", formatBytes(inputs.sizes.code));

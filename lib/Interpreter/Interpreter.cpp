@@ -12,6 +12,7 @@
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
+#include <cmath>
 
 using namespace mlir;
 using namespace rondo;
@@ -100,6 +101,21 @@ void Run::keep(const std::string &name, ArrayRef<int64_t> rows,
       .first->second.putRows(rows, tensor);
 }
 
+/// What a trace keeps of `tensor`.
+static Tensor takeForm(TraceOp trace, const Tensor &tensor) {
+  if (trace.getForm() == TraceForm::Rows)
+    return tensor;
+  int64_t rows = tensor.shape.front();
+  bool isInteger = trace.getForm() == TraceForm::Integers;
+  Tensor column = Tensor::zeros({rows}, isInteger ? NumberKind::Integer
+                                                  : NumberKind::Float);
+  for (int64_t row = 0; row < rows; ++row) {
+    double value = tensor.getRow(row).front();
+    column.values[row] = isInteger ? std::nearbyint(value) : value;
+  }
+  return column;
+}
+
 LogicalResult Run::executeStep(ArrayRef<int64_t> rows) {
   machine.traces.clear();
   machine.rows.clear();
@@ -125,7 +141,7 @@ LogicalResult Run::executeStep(ArrayRef<int64_t> rows) {
     std::string name = TraceOp(trace).getName().str();
     if (!TraceOp(trace).getSingle())
       name += "." + std::to_string(counts[name]++);
-    keep(name, rows, tensor);
+    keep(name, rows, takeForm(trace, tensor));
   }
   return success();
 }

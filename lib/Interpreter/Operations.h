@@ -32,6 +32,9 @@ llvm::LogicalResult execute(ActivationOp op, Frame &frame);
 llvm::LogicalResult execute(RopeOp op, Frame &frame);
 
 // What has effects: StateOperations.cpp.
+llvm::LogicalResult execute(FillOp op, Frame &frame);
+llvm::LogicalResult execute(ExitOp op, Frame &frame);
+
 llvm::LogicalResult execute(AppendOp op, Frame &frame);
 llvm::LogicalResult execute(AttendOp op, Frame &frame);
 llvm::LogicalResult execute(TraceOp op, Frame &frame);

@@ -40,7 +40,8 @@ Tensor Frame::makeRows(Value value) const {
 static LogicalResult executeOperation(Operation *op, Frame &frame) {
   return TypeSwitch<Operation *, LogicalResult>(op)
       .Case<LoopOp, ApplyOp, EmbedOp, LinearOp, ScaleOp, NormOp, ActivationOp,
-            RopeOp, AppendOp, AttendOp, TraceOp, arith::ConstantOp>(
+            RopeOp, FillOp, ExitOp, AppendOp, AttendOp, TraceOp,
+            arith::ConstantOp>(
           [&](auto known) { return execute(known, frame); })
       .Default(
           [&](Operation *other) { return executeElementwise(other, frame); });

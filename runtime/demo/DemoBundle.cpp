@@ -57,14 +57,17 @@ static std::string makeSchedule(bool tracePoints) {
   return bytesOf(executions, sizeof(executions));
 }
 
+static Json makePoint(const char *name, int index, uint64_t width) {
+  return {{"name", name}, {"index", index}, {"width", width}, {"form", "rows"}};
+}
+
 static Json makeManifest(const std::string &image, const DemoOptions &options) {
   rondo_rt_code_header header;
   std::memcpy(&header, image.data(), sizeof(header));
   Json trace = Json::array();
   if (options.tracePoints)
-    trace = {{{"name", "hidden"}, {"index", 0}, {"width", kHidden}},
-             {{"name", "hidden"}, {"index", 1}, {"width", kHidden}},
-             {{"name", "final"}, {"index", -1}, {"width", 4}}};
+    trace = {makePoint("hidden", 0, kHidden), makePoint("hidden", 1, kHidden),
+             makePoint("final", -1, 4)};
   auto packing = [](const char *name, uint64_t offset, uint64_t bytes) {
     return Json{{"name", name},  {"offset", offset},      {"bytes", bytes},
                 {"type", "f32"}, {"k", bytes / 4},        {"units", 1},

@@ -103,6 +103,12 @@ const char *rondo_rt_model_trace_point(const rondo_rt_model *model,
   return points[index].name.c_str();
 }
 
+rondo_rt_trace_form rondo_rt_model_trace_form(const rondo_rt_model *model,
+                                              uint32_t index) {
+  const std::vector<TracePoint> &points = model->model->manifest().trace;
+  return index < points.size() ? points[index].form : RONDO_RT_TRACE_ROWS;
+}
+
 //===----------------------------------------------------------------------===//
 // Session
 //===----------------------------------------------------------------------===//

@@ -129,6 +129,18 @@ std::string ObjectReader::text(const char *key) {
   return found ? found->get<std::string>() : std::string();
 }
 
+size_t ObjectReader::word(const char *key,
+                          std::initializer_list<const char *> words) {
+  std::string value = text(key), known;
+  for (auto word = words.begin(); word != words.end(); ++word) {
+    if (value == *word)
+      return word - words.begin();
+    known += std::string(known.empty() ? "" : ", ") + *word;
+  }
+  fault(key, "is '" + value.substr(0, 40) + "', expected one of " + known);
+  return 0;
+}
+
 const Json &ObjectReader::array(const char *key) {
   static const Json kEmpty = Json::array();
   const Json *found =

@@ -39,6 +39,8 @@ public:
   double number(const char *key);
   bool boolean(const char *key);
   std::string text(const char *key);
+  /// One of some words: its number among them.
+  size_t word(const char *key, std::initializer_list<const char *> words);
   /// An array; an empty one on a fault.
   const Json &array(const char *key);
   /// An object; an empty one on a fault.

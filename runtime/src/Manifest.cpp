@@ -256,7 +256,10 @@ static Error readTrace(const Json &json, Manifest &manifest) {
     point.name = reader.text("name");
     point.index =
         static_cast<int32_t>(reader.integerOrMinusOne("index", kMaxCount));
-    point.width = reader.integer("width", 1, kMaxWidth);
+    point.form = static_cast<rondo_rt_trace_form>(
+        reader.word("form", {"rows", "numbers", "integers"}));
+    bool isRow = point.form == RONDO_RT_TRACE_ROWS;
+    point.width = reader.integer("width", 1, isRow ? kMaxWidth : 1);
     manifest.trace.push_back(std::move(point));
   });
 }

@@ -38,6 +38,7 @@ struct TracePoint {
   std::string name;
   int32_t index = -1;
   uint32_t width = 0; // floats
+  rondo_rt_trace_form form = RONDO_RT_TRACE_ROWS;
 };
 
 /// A packed weight inside the weight region.

@@ -150,6 +150,12 @@ static Json makeInput(const char *init, uint32_t state, uint32_t width,
           {"deviation", deviation}};
 }
 
+/// A trace of one point.
+static Json makeTrace(const char *form, int width) {
+  Json point = {{"name", "x"}, {"index", 0}, {"width", width}, {"form", form}};
+  return Json::array({point});
+}
+
 TEST_CASE("every number of the manifest is checked") {
   using Change = void (*)(Json &);
   struct {
@@ -191,6 +197,10 @@ TEST_CASE("every number of the manifest is checked") {
       {[](Json &m) { m["inputs"] = {makeInput("normal", 0, 8, -1.0)}; },
        "deviation' must be a finite number of at least 0"},
       {[](Json &m) { m["stop_tokens"] = {-1}; }, "manifest.stop_tokens"},
+      {[](Json &m) { m["trace"] = makeTrace("sums", 1); },
+       "form' is 'sums', expected one of rows, numbers, integers"},
+      {[](Json &m) { m["trace"] = makeTrace("numbers", 2); },
+       "width' must be in [1, 1], got 2"},
       {[](Json &m) { m["target"]["features"] = {1}; }, "strings only"},
       {[](Json &m) { m["weight_bytes"] = 1; }, "manifest.packing"},
       {[](Json &m) { m["weight_bytes"] = 1000; }, "its manifest says 1000"},

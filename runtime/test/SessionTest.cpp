@@ -235,6 +235,7 @@ TEST_CASE("the trace holds the state of every row") {
     }
   CHECK(rondo_rt_session_trace(session.get(), 3, 0) == nullptr);
   CHECK(rondo_rt_session_trace(session.get(), 0, 9) == nullptr);
+  CHECK(rondo_rt_model_trace_form(model.get(), 0) == RONDO_RT_TRACE_ROWS);
   Model plain = loadValid();
   rondo_rt_session_options sessionOptions = {1, RONDO_RT_SESSION_TRACE, 0};
   rondo_rt_session *none = nullptr;

@@ -132,7 +132,8 @@ void RowWriter::addTraceTensors(const rondo_rt_model *model) {
       name += "." + std::to_string(s);
       if (number >= 0)
         name += "." + std::to_string(number);
-      size_t tensor = trace_->add(name, prompts_.sequences[s].size(), width);
+      size_t tensor = trace_->add(name, prompts_.sequences[s].size(), width,
+                                  rondo_rt_model_trace_form(model, p));
       traced_.back().push_back({p, tensor});
     }
   }

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include <cerrno>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
@@ -44,18 +45,23 @@ TensorFile::~TensorFile() {
     unlink(temporary_.c_str());
 }
 
-size_t TensorFile::add(const std::string &name, uint64_t rows, uint64_t width) {
-  tensors_.push_back({name, rows, width, dataBytes_});
-  dataBytes_ += rows * width * sizeof(float);
+size_t TensorFile::add(const std::string &name, uint64_t rows, uint64_t width,
+                       rondo_rt_trace_form form) {
+  tensors_.push_back({name, rows, width, dataBytes_, form});
+  dataBytes_ += rows * tensors_.back().getRowBytes();
   return tensors_.size() - 1;
 }
 
 std::string TensorFile::headerText() const {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   for (const Tensor &tensor : tensors_) {
-    uint64_t end = tensor.offset + tensor.rows * tensor.width * sizeof(float);
-    header[tensor.name] = {{"dtype", "F32"},
-                           {"shape", {tensor.rows, tensor.width}},
+    uint64_t end = tensor.offset + tensor.rows * tensor.getRowBytes();
+    bool isInteger = tensor.form == RONDO_RT_TRACE_INTEGERS;
+    std::vector<uint64_t> shape = {tensor.rows};
+    if (tensor.form == RONDO_RT_TRACE_ROWS)
+      shape.push_back(tensor.width);
+    header[tensor.name] = {{"dtype", isInteger ? "I64" : "F32"},
+                           {"shape", shape},
                            {"data_offsets", {tensor.offset, end}}};
   }
   std::string text = header.dump();
@@ -96,9 +102,14 @@ void TensorFile::writeAt(uint64_t offset, const char *data, uint64_t bytes) {
 
 void TensorFile::writeRow(size_t tensor, uint64_t row, const float *values) {
   const Tensor &to = tensors_[tensor];
-  uint64_t bytes = to.width * sizeof(float);
-  writeAt(dataStart_ + to.offset + row * bytes,
-          reinterpret_cast<const char *>(values), bytes);
+  int64_t integer = 0;
+  const void *data = values;
+  if (to.form == RONDO_RT_TRACE_INTEGERS) {
+    integer = std::llround(values[0]);
+    data = &integer;
+  }
+  writeAt(dataStart_ + to.offset + row * to.getRowBytes(),
+          static_cast<const char *>(data), to.getRowBytes());
 }
 
 void TensorFile::publish() {

@@ -10,6 +10,8 @@
 #ifndef RONDO_RUN_TENSORFILE_H
 #define RONDO_RUN_TENSORFILE_H
 
+#include "rondo_rt/runtime.h"
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -22,11 +24,13 @@ public:
   TensorFile(const TensorFile &) = delete;
   ~TensorFile();
 
-  /// Adds an f32 tensor [rows, width] and returns its number. Before open().
-  size_t add(const std::string &name, uint64_t rows, uint64_t width);
+  /// Adds a tensor and returns its number: f32 [rows, width], or a number for
+  /// each row. Before open().
+  size_t add(const std::string &name, uint64_t rows, uint64_t width,
+             rondo_rt_trace_form form = RONDO_RT_TRACE_ROWS);
   /// Writes the header under the temporary name.
   void open();
-  /// Writes one row of a tensor.
+  /// Writes one row of a tensor, whose form converts it.
   void writeRow(size_t tensor, uint64_t row, const float *values);
   /// Gives the file its name.
   void publish();
@@ -37,6 +41,12 @@ private:
     uint64_t rows;
     uint64_t width;  // floats
     uint64_t offset; // bytes from the start of the data
+    rondo_rt_trace_form form;
+
+    uint64_t getRowBytes() const {
+      return form == RONDO_RT_TRACE_INTEGERS ? sizeof(int64_t)
+                                             : width * sizeof(float);
+    }
   };
 
   std::string headerText() const;

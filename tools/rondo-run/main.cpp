@@ -25,11 +25,11 @@ static void rejectUnsupported(const ExecuteOptions &options) {
                        "this version; leave the option out");
   if (!options.exitRule.empty())
     throw InputFailure(
-        "--exit: this bundle's model has no exit rule; leave the "
-        "option out");
+        "--exit: a bundle has the exit rule that it was compiled with, or "
+        "none; leave the option out");
   if (!options.afterExit.empty())
     throw InputFailure(
-        "--after-exit: no row of this bundle's model exits early; "
+        "--after-exit: rows that exit run on in all bundles of this version; "
         "leave the option out");
 }
 

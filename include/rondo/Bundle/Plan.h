@@ -70,6 +70,7 @@ struct TracePlan {
   std::string name;
   int64_t index = -1;
   int64_t width = 0; // floats
+  std::string form;  // of rondo.trace
 };
 
 /// See docs/Bundle.md for the meaning of each member.

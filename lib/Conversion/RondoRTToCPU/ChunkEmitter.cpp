@@ -28,7 +28,8 @@ public:
     TypeSwitch<Operation *>(op)
         .Case<rt::LoadOp, rt::StoreOp, rt::LoadVectorOp, rt::ContractOp,
               rt::RotateOp, rt::ActivateOp, rt::AppendOp, rt::TraceOp,
-              rt::ReduceOp, rt::SumLanesOp>([&](auto typed) { emitOp(typed); })
+              rt::ReduceOp, rt::SumLanesOp, arith::ConstantOp>(
+            [&](auto typed) { emitOp(typed); })
         .Default([&](Operation *other) { code.b.clone(*other, row.values); });
   }
 
@@ -98,6 +99,15 @@ private:
   }
 
   //===--- Arithmetic -----------------------------------------------------===//
+
+  /// Numbers of chunks are i64 in code.
+  void emitOp(arith::ConstantOp op) {
+    if (!op.getType().isIndex()) {
+      code.b.clone(*op, row.values);
+      return;
+    }
+    set(op, code.i64(cast<IntegerAttr>(op.getValue()).getInt()));
+  }
 
   void emitOp(rt::SumLanesOp op) {
     set(op, code.reduceLanes(get(op.getValue()), [&](Value x, Value y) {

@@ -22,6 +22,7 @@
 #include "rondo/Dialect/Rondo/IR/RondoModuleAttrs.h"
 
 #include "mlir/IR/IRMapping.h"
+#include "llvm/Support/Format.h"
 
 using namespace mlir;
 using namespace rondo;
@@ -175,12 +176,13 @@ private:
   }
 
   void add(TraceOp trace, int64_t index) {
-    int64_t width =
-        cast<RankedTensorType>(trace.getValue().getType()).getDimSize(1);
     points.push_back(builder.getDictionaryAttr({
         builder.getNamedAttr("name", trace.getNameAttr()),
         builder.getNamedAttr("index", builder.getI64IntegerAttr(index)),
-        builder.getNamedAttr("width", builder.getI64IntegerAttr(width)),
+        builder.getNamedAttr("width",
+                             builder.getI64IntegerAttr(trace.getWidth())),
+        builder.getNamedAttr(
+            "form", builder.getStringAttr(stringifyTraceForm(trace.getForm()))),
     }));
   }
 
@@ -348,6 +350,20 @@ static ArrayAttr describeInputs(func::FuncOp model, StateMap &states) {
 // The conversion
 //===----------------------------------------------------------------------===//
 
+/// The exit rules of `model` for people; empty if it has none.
+static std::string describeExits(func::FuncOp model) {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  model.walk([&](ExitOp exit) {
+    os << (text.empty() ? "" : "; ") << stringifyExitRule(exit.getRule())
+       << " threshold "
+       << llvm::format("%g", exit.getThreshold().convertToFloat()) << ", scope "
+       << stringifyExitScope(exit.getScope()) << ", after "
+       << stringifyKVAfterExit(exit.getAfter());
+  });
+  return text;
+}
+
 LogicalResult rondo::convertRondoToRondoRT(ModuleOp module) {
   auto model = module.lookupSymbol<func::FuncOp>("model");
   if (!model)
@@ -371,6 +387,9 @@ LogicalResult rondo::convertRondoToRondoRT(ModuleOp module) {
   module->setAttr("rondo_rt.trace_points", trace.getAttr());
   if (ArrayAttr inputs = describeInputs(model, *states); !inputs.empty())
     module->setAttr("rondo_rt.inputs", inputs);
+
+  if (std::string rule = describeExits(model); !rule.empty())
+    module->setAttr("rondo_rt.exit_rule", builder.getStringAttr(rule));
 
   model.erase();
   for (BlockOp block : llvm::make_early_inc_range(module.getOps<BlockOp>()))

@@ -122,6 +122,16 @@ RONDO_RT_API const char *rondo_rt_model_trace_point(const rondo_rt_model *model,
                                                     int32_t *number,
                                                     uint32_t *width);
 
+/** What a file is to keep of each row of a trace point. */
+typedef enum rondo_rt_trace_form {
+  RONDO_RT_TRACE_ROWS = 0,    /* all floats: f32 [rows, width] */
+  RONDO_RT_TRACE_NUMBERS = 1, /* the only one: f32 [rows] */
+  RONDO_RT_TRACE_INTEGERS = 2 /* the only one, a whole number: i64 [rows] */
+} rondo_rt_trace_form;
+/** The form of trace point `index`; RONDO_RT_TRACE_ROWS if there is none. */
+RONDO_RT_API rondo_rt_trace_form
+rondo_rt_model_trace_form(const rondo_rt_model *model, uint32_t index);
+
 /*===-- Session and sequences ---------------------------------------------===*/
 
 /** Memory and threads to run a model: arena, scratch, KV pages, team. */

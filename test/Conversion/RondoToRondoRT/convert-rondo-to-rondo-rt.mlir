@@ -72,7 +72,7 @@ func.func @model(%t: tensor<?xi32>) -> tensor<?x96xf32> {
 // Tests that trace points are numbered: prelude, executions in order, coda.
 
 // CHECK-LABEL: module
-// CHECK-SAME: rondo_rt.trace_points = [{index = -1 : i64, name = "embedding", width = 64 : i64}, {index = 0 : i64, name = "hidden", width = 64 : i64}, {index = 1 : i64, name = "hidden", width = 64 : i64}, {index = -1 : i64, name = "final", width = 64 : i64}]
+// CHECK-SAME: rondo_rt.trace_points = [{form = "rows", index = -1 : i64, name = "embedding", width = 64 : i64}, {form = "rows", index = 0 : i64, name = "hidden", width = 64 : i64}, {form = "rows", index = 1 : i64, name = "hidden", width = 64 : i64}, {form = "rows", index = -1 : i64, name = "final", width = 64 : i64}]
 // CHECK: rondo_rt.schedule {{.*}} traces [1, 2] visits [0, 1, 2]
 // CHECK: rondo.trace single "embedding" %{{.*}} {fixed, point = 0 : i64}
 // CHECK: rondo.trace "hidden" %{{.*}} {point = 0 : i64}

@@ -117,3 +117,19 @@ func.func @inputs(%a: tensor<?x64xf32> {rondo.input = #rondo.input<"given_state"
                   %c: tensor<?x64xf32> {rondo.input = #rondo.input<"drawn_state", init = normal, deviation = 0.25>}) {
   return
 }
+
+// Early exits, and forms of trace points.
+// CHECK-LABEL: func.func @exits
+// CHECK-SAME: (%[[X:.*]]: tensor<?x64xf32>, %[[G:.*]]: tensor<?x1xf32>)
+func.func @exits(%x: tensor<?x64xf32>, %g: tensor<?x1xf32>) -> tensor<?x64xf32> {
+  // CHECK-NEXT: %[[R:.*]] = rondo.fill [-1.000000e+00, 0.000000e+00, 0.749894201] like %[[X]] : tensor<?x64xf32> -> tensor<?x3xf32>
+  %r = rondo.fill [-1.0, 0.0, 0.749894201] like %x : tensor<?x64xf32> -> tensor<?x3xf32>
+  // CHECK-NEXT: %[[Y:.*]], %[[N:.*]] = rondo.exit cumulative %[[X]], %[[G]], %[[X]], %[[R]] threshold 5.000000e-01 scope(row) after(ghost) : tensor<?x64xf32>, tensor<?x1xf32>, tensor<?x3xf32>
+  %y, %n = rondo.exit cumulative %x, %g, %x, %r threshold 0.5 scope(row) after(ghost) : tensor<?x64xf32>, tensor<?x1xf32>, tensor<?x3xf32>
+  // CHECK-NEXT: rondo.trace "exit" %[[G]] as numbers : tensor<?x1xf32>
+  rondo.trace "exit" %g as numbers : tensor<?x1xf32>
+  // CHECK-NEXT: rondo.trace single "depth" %[[N]] as integers : tensor<?x3xf32>
+  rondo.trace single "depth" %n as integers : tensor<?x3xf32>
+  // CHECK-NEXT: return %[[Y]]
+  return %y : tensor<?x64xf32>
+}

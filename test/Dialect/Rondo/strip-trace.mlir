@@ -31,3 +31,20 @@ module attributes {rondo.options = {trace = false}} {
     return
   }
 }
+
+// -----
+
+// Tests that what only a trace point read goes with it, and nothing else.
+// CHECK-LABEL: func.func @dead
+// CHECK-NEXT: %[[Y:.*]] = rondo.norm
+// CHECK-NEXT: return %[[Y]]
+func.func @dead(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+  %y = rondo.norm rms %x eps 1.0e-5 : tensor<?x64xf32>
+  rondo.trace "kept" %y : tensor<?x64xf32>
+  %s = rondo.activation silu %y : tensor<?x64xf32>
+  %t = arith.addf %s, %y : tensor<?x64xf32>
+  rondo.trace "dead" %t : tensor<?x64xf32>
+  %d = rondo.fill [3.0] like %x : tensor<?x64xf32> -> tensor<?x1xf32>
+  rondo.trace single "depth" %d as integers : tensor<?x1xf32>
+  return %y : tensor<?x64xf32>
+}

@@ -341,3 +341,11 @@ LogicalResult AttendOp::verify() {
   // attend_c4, block_c3
   return verifyCache(*this, getCache());
 }
+
+//===----------------------------------------------------------------------===//
+// rondo.trace
+//===----------------------------------------------------------------------===//
+
+int64_t TraceOp::getWidth() {
+  return getForm() == TraceForm::Rows ? getValue().getType().getDimSize(1) : 1;
+}

@@ -125,7 +125,7 @@ private:
         return false;
       Operation *parent = user->getParentOp();
       return numberOf.lookup(stage) < number || parent == tile ||
-             (rowByRow && isa<ReduceOp>(parent));
+             (rowByRow && (isa<ReduceOp>(parent) || isa<LoadOp>(user)));
     });
   }
 

@@ -37,6 +37,51 @@ Value rondo::rt::emitInverseDeviation(OpBuilder &builder, Location loc,
                                root);
 }
 
+ExitScalars rondo::rt::emitExit(OpBuilder &builder, ExitOp exit, Value gate,
+                                Value record) {
+  Location loc = exit.getLoc();
+  auto get = [&](Value chunk, int64_t lane) -> Value {
+    return vector::ExtractOp::create(builder, loc, chunk,
+                                     ArrayRef<int64_t>{lane});
+  };
+  Value one = createF32(builder, loc, 1.0);
+  Value depth = get(record, 0), cumulative = get(record, 1),
+        survival = get(record, 2);
+  Value threshold =
+      arith::ConstantOp::create(builder, loc, exit.getThresholdAttr());
+  // Less, or not a number: such a row never exits.
+  Value takes = arith::CmpFOp::create(builder, loc, arith::CmpFPredicate::ULT,
+                                      cumulative, threshold);
+  Value next = arith::AddFOp::create(builder, loc, depth, one);
+  Value p = get(ActivateOp::create(builder, loc, gate.getType(),
+                                   ActivationKind::Sigmoid, gate),
+                0);
+  Value mass = arith::MulFOp::create(builder, loc, p, survival);
+  Value left = arith::SubFOp::create(builder, loc, one, p);
+  return {takes,
+          {arith::SelectOp::create(builder, loc, takes, next, depth),
+           arith::AddFOp::create(builder, loc, cumulative, mass),
+           arith::MulFOp::create(builder, loc, survival, left)}};
+}
+
+Value ChunkEvaluator::makeChunk(Location loc, ArrayRef<Value> scalars) {
+  Value chunk = splat(createF32(builder, loc, 0.0));
+  for (auto [lane, scalar] : llvm::enumerate(scalars))
+    chunk = vector::InsertOp::create(builder, loc, scalar, chunk,
+                                     ArrayRef<int64_t>(lane));
+  return chunk;
+}
+
+Value ChunkEvaluator::evaluateExit(OpResult result, int64_t panel) {
+  auto exit = cast<rondo::ExitOp>(result.getOwner());
+  ExitScalars scalars = context.exits.lookup(exit);
+  if (result == exit.getNextRecord())
+    return makeChunk(exit.getLoc(), scalars.record);
+  return arith::SelectOp::create(builder, exit.getLoc(), scalars.takes,
+                                 get(exit.getState(), panel),
+                                 get(exit.getChosen(), panel));
+}
+
 Value ChunkEvaluator::splat(Value scalar) {
   return vector::BroadcastOp::create(
       builder, scalar.getLoc(), getChunkType(builder.getContext()), scalar);
@@ -64,6 +109,15 @@ Value ChunkEvaluator::evaluate(Value value, int64_t panel) {
     return evaluateRope(rope, panel);
   if (auto scale = dyn_cast<rondo::ScaleOp>(def))
     return evaluateScale(scale, panel);
+  if (isa<rondo::ExitOp>(def))
+    return evaluateExit(cast<OpResult>(value), panel);
+  if (auto fill = dyn_cast<rondo::FillOp>(def))
+    return makeChunk(def->getLoc(),
+                     llvm::map_to_vector(fill.getValues().getValues<float>(),
+                                         [&](float number) {
+                                           return createF32(
+                                               builder, def->getLoc(), number);
+                                         }));
   if (isa<rondo::LinearOp>(def))
     return evaluateLinear(cast<OpResult>(value));
   if (auto copy = dyn_cast<rt::CopyOp>(def))

@@ -25,6 +25,13 @@ struct NormStatistics {
   mlir::Value mean; // null for RMS
   mlir::Value scale;
 };
+/// Scalars of an exit: whether the row takes the state, and its next record.
+struct ExitScalars {
+  mlir::Value takes; // i1
+  llvm::SmallVector<mlir::Value, 3> record;
+};
+using ExitMap = llvm::DenseMap<mlir::Operation *, ExitScalars>;
+
 using NormMap = llvm::DenseMap<mlir::Operation *, NormStatistics>;
 
 /// What all evaluators of a stage share.
@@ -36,6 +43,7 @@ struct TilingContext {
   const mlir::IRMapping &physical;
   int64_t positions; // longest sequence
   NormMap norms;
+  ExitMap exits;
   /// Packed rows that each linear of the stage reads.
   llvm::DenseMap<mlir::Operation *, mlir::Value> packedRows;
 };
@@ -61,6 +69,10 @@ private:
   mlir::Value evaluateHeadNorm(NormOp norm, int64_t panel);
   mlir::Value evaluateRope(RopeOp rope, int64_t panel);
   mlir::Value evaluateScale(ScaleOp scale, int64_t panel);
+  mlir::Value evaluateExit(mlir::OpResult result, int64_t panel);
+  /// `scalars` in the first lanes of a chunk, zeros behind them.
+  mlir::Value makeChunk(mlir::Location loc,
+                        llvm::ArrayRef<mlir::Value> scalars);
   /// A linear of the prologue: its panels are chunks of its flat result.
   mlir::Value evaluateLinear(mlir::OpResult result);
   mlir::Value evaluateElementwise(mlir::Operation *op, int64_t panel);
@@ -77,6 +89,11 @@ private:
   int64_t panels;
   llvm::DenseMap<std::pair<mlir::Value, int64_t>, mlir::Value> known;
 };
+
+/// Computes what the results of `exit` are made of, from chunks of its
+/// operands; `gate` and `record` are their first chunks.
+ExitScalars emitExit(mlir::OpBuilder &builder, ExitOp exit, mlir::Value gate,
+                     mlir::Value record);
 
 /// 1 / sqrt(sum / count + eps) of scalars.
 mlir::Value emitInverseDeviation(mlir::OpBuilder &builder, mlir::Location loc,

@@ -90,12 +90,17 @@ bool isRowNorm(Operation *op) {
   return norm && !norm.getHeads();
 }
 
+/// Whether `op` has a stage of its own, between values in memory.
+bool standsAlone(Operation *op) {
+  return isa<rt::CopyOp, rondo::FillOp, rondo::ExitOp>(op);
+}
+
 /// Whether `op` cannot be computed from flat chunks of its operands alone, so
 /// that it cannot be part of a prologue.
 bool needsPlace(Operation *op) {
   auto norm = dyn_cast<rondo::NormOp>(op);
-  return isa<rondo::RopeOp, rondo::AppendOp, rondo::TraceOp, rt::CopyOp>(op) ||
-         (norm && norm.getHeads());
+  return isa<rondo::RopeOp, rondo::AppendOp, rondo::TraceOp>(op) ||
+         standsAlone(op) || (norm && norm.getHeads());
 }
 
 /// Decides the stage of each operation.
@@ -203,7 +208,7 @@ private:
   /// its operands, if that has a linear and all floating operands can be
   /// computed from chunks there.
   int64_t findEpilogue(Operation *op) {
-    if (isRowNorm(op) || isPrivate(op) || isa<rt::CopyOp>(op))
+    if (isRowNorm(op) || isPrivate(op) || standsAlone(op))
       return -1;
     int64_t latest = -1;
     llvm::SetVector<Operation *> floating;

@@ -45,6 +45,7 @@ public:
                 physical,
                 options.positions,
                 NormMap(),
+                ExitMap(),
                 DenseMap<Operation *, Value>()} {}
 
   StageOp tile() {
@@ -196,8 +197,25 @@ private:
     return reduce.getResult();
   }
 
-  /// Computes the statistics of `op`, if it is a whole-row norm.
+  /// Computes the scalars of an exit, which stands in a stage of its own.
+  void emitExitScalars(rondo::ExitOp exit) {
+    Location loc = exit.getLoc();
+    Value first = arith::ConstantIndexOp::create(builder, loc, 0);
+    auto load = [&](Value rows) -> Value {
+      return LoadOp::create(builder, loc,
+                            VectorType::get({kLanes}, builder.getF32Type()),
+                            context.physical.lookup(rows), first);
+    };
+    context.exits[exit] =
+        emitExit(builder, exit, load(exit.getGate()), load(exit.getRecord()));
+  }
+
+  /// Computes the statistics of `op`, if it is a whole-row norm or an exit.
   bool emitStatistics(Operation *op) {
+    if (auto exit = dyn_cast<rondo::ExitOp>(op)) {
+      emitExitScalars(exit);
+      return true;
+    }
     auto norm = dyn_cast<rondo::NormOp>(op);
     if (!norm || norm.getHeads())
       return true;
@@ -443,11 +461,9 @@ private:
         Value chunk = chunks.get(trace.getValue(), panel);
         if (!chunk)
           return false;
-        int64_t width =
-            cast<RankedTensorType>(trace.getValue().getType()).getDimSize(1);
         rt::TraceOp::create(inside, op->getLoc(), chunk,
                             op->getAttrOfType<IntegerAttr>("point").getInt(),
-                            width, op->hasAttr("fixed"), unit);
+                            trace.getWidth(), op->hasAttr("fixed"), unit);
         continue;
       }
       auto append = cast<rondo::AppendOp>(op);

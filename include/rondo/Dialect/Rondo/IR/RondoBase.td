@@ -95,6 +95,24 @@ def Rondo_InputInit : Rondo_Enum<"InputInit", "rows of an input that nobody give
   I32EnumAttrCase<"Zeros", 1, "zeros">,
   I32EnumAttrCase<"Normal", 2, "normal">]>;
 
+def Rondo_TraceForm : Rondo_Enum<"TraceForm", "what a trace file keeps of rows", [
+  I32EnumAttrCase<"Rows", 0, "rows">,
+  I32EnumAttrCase<"Numbers", 1, "numbers">,
+  I32EnumAttrCase<"Integers", 2, "integers">]>;
+def Rondo_TraceFormAttr : Rondo_EnumAttr<Rondo_TraceForm, "trace_form">;
+
+def Rondo_ExitRule : Rondo_Enum<"ExitRule", "what ends the visits of a row", [
+  I32EnumAttrCase<"Cumulative", 0, "cumulative">]>;
+def Rondo_ExitRuleAttr : Rondo_EnumAttr<Rondo_ExitRule, "exit_rule">;
+
+def Rondo_ExitScope : Rondo_Enum<"ExitScope", "what exits together", [
+  I32EnumAttrCase<"Row", 0, "row">]>;
+def Rondo_ExitScopeAttr : Rondo_EnumAttr<Rondo_ExitScope, "exit_scope">;
+
+def Rondo_KVAfterExit : Rondo_Enum<"KVAfterExit", "what a row leaves in the KV slots behind its exit", [
+  I32EnumAttrCase<"Ghost", 0, "ghost">]>;
+def Rondo_KVAfterExitAttr : Rondo_EnumAttr<Rondo_KVAfterExit, "kv_after_exit">;
+
 /// Archive keys; `unit` where there is no tensor.
 def Rondo_KeysAttr : TypedArrayAttrBase<AnyAttrOf<[StrAttr, UnitAttr]>, "archive keys">;
 

@@ -284,7 +284,8 @@ def Rondo_TraceOp : Rondo_Op<"trace", [MemoryEffects<[MemWrite<Rondo_TraceState>
     Marks a value that a trace file may hold, under `name`. Each execution is
     one point, and points of one name are numbered in their order; what runs once
     in a step may be marked `single` and has no number. Removed unless trace
-    points are kept.
+    points are kept. The file holds [rows, width] numbers, or of each row only the
+    first one: as f32 [rows] (`numbers`), or rounded to i64 [rows] (`integers`).
 
     Example:
     ```mlir
@@ -294,8 +295,15 @@ def Rondo_TraceOp : Rondo_Op<"trace", [MemoryEffects<[MemWrite<Rondo_TraceState>
     }
     ```
   }];
-  let arguments = (ins StrAttr:$name, Rondo_Rows:$value, UnitAttr:$single);
-  let assemblyFormat = "(`single` $single^)? $name $value attr-dict `:` type($value)";
+  let arguments = (ins StrAttr:$name, Rondo_Rows:$value, UnitAttr:$single,
+                       DefaultValuedAttr<Rondo_TraceFormAttr, "::rondo::TraceForm::Rows">:$form);
+  let assemblyFormat = [{
+    (`single` $single^)? $name $value (`as` `` $form^)? attr-dict `:` type($value)
+  }];
+  let extraClassDeclaration = [{
+    /// Numbers that are kept of each row.
+    int64_t getWidth();
+  }];
 }
 
 #endif // RONDO_DIALECT_RONDO_IR_RONDOLAYEROPS

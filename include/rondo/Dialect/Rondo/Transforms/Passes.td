@@ -232,7 +232,8 @@ def StripTracePass : Pass<"rondo-strip-trace", "::mlir::ModuleOp"> {
   let summary = "remove trace points";
   let description = [{
     Requires: phase `rondo`.
-    Guarantees: no `rondo.trace` is left; the values of the model do not change.
+    Guarantees: no `rondo.trace` is left, nor what was computed for them alone; the
+    values of the model do not change.
     Does nothing when: `trace` of `rondo.options` is true.
 
     Example:
