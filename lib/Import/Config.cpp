@@ -67,12 +67,23 @@ bool ConfigReader::has(StringRef key) const {
 
 std::optional<int64_t> ConfigReader::getOptionalCount(StringRef key,
                                                       int64_t limit) {
+  return getOptionalInteger(key, 1, limit);
+}
+
+std::optional<int64_t> ConfigReader::getOptionalIndex(StringRef key,
+                                                      int64_t limit) {
+  return getOptionalInteger(key, 0, limit);
+}
+
+std::optional<int64_t>
+ConfigReader::getOptionalInteger(StringRef key, int64_t least, int64_t most) {
   const json::Value *value = find(key);
   if (!value)
     return std::nullopt;
   std::optional<int64_t> number = value->getAsInteger();
-  if (!number || *number < 1 || *number > limit) {
-    failType(key, *value, "an integer from 1 to " + Twine(limit));
+  if (!number || *number < least || *number > most) {
+    failType(key, *value,
+             "an integer from " + Twine(least) + " to " + Twine(most));
     return std::nullopt;
   }
   log.push_back(where + ": " + key.str() + " = " + std::to_string(*number));

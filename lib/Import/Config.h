@@ -35,6 +35,8 @@ public:
   int64_t getCount(llvm::StringRef key, int64_t limit = INT32_MAX);
   std::optional<int64_t> getOptionalCount(llvm::StringRef key,
                                           int64_t limit = INT32_MAX);
+  /// An integer of 0 .. `limit`.
+  std::optional<int64_t> getOptionalIndex(llvm::StringRef key, int64_t limit);
   /// A finite number above zero.
   double getPositive(llvm::StringRef key);
   std::optional<double> getOptionalPositive(llvm::StringRef key);
@@ -71,6 +73,8 @@ public:
 private:
   /// The value of a key, counted as read; null if absent or null.
   const llvm::json::Value *find(llvm::StringRef key);
+  std::optional<int64_t> getOptionalInteger(llvm::StringRef key, int64_t least,
+                                            int64_t most);
   void failMissing(llvm::StringRef key, llvm::StringRef expected);
   void failType(llvm::StringRef key, const llvm::json::Value &value,
                 const llvm::Twine &expected);

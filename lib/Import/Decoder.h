@@ -38,12 +38,24 @@ struct DecoderKeys {
   llvm::StringLiteral qNorm, kNorm;
   llvm::StringLiteral mlpNorm;
   llvm::StringLiteral gate, up, down;
+  /// Norms behind the branches (`LayerOrder::Sandwich`).
+  llvm::StringLiteral attentionOutNorm = "", mlpOutNorm = "";
+};
+
+/// What ends each visit of a looped segment: a linear with one output, and the
+/// rule by which a row's visits end.
+struct ExitGate {
+  llvm::StringLiteral name;
+  /// Of the rule `cumulative` of `rondo.exit`; none: the last visit is read
+  /// out, and the gate is a trace point only.
+  std::optional<float> threshold = std::nullopt;
 };
 
 /// How a layer adds its branches to the state.
 enum class LayerOrder {
   Sequential, // x += attention(x); x += mlp(x)
   Parallel,   // x += attention(x) + mlp(x)
+  Sandwich,   // x += norm(attention(x)); x += norm(mlp(x))
 };
 
 /// Keys of Llama's tensors as transformers writes them, and as GGUF does.
@@ -93,6 +105,7 @@ struct Decoder {
   /// weights, and what varies by depth.
   std::shared_ptr<const LayerKeys> layerKeys;
   Schedule schedule;
+  std::optional<ExitGate> exit;
   /// KV policy that the weights are trained for.
   std::string trainedKV = "per-depth";
   /// Every execution of a layer is a trace point `layer`.

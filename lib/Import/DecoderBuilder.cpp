@@ -80,8 +80,15 @@ private:
 
   Value buildSequential(const LayerGroup &group, Value x, bool appends) {
     Value q = buildQuery(group, x, appends);
-    x = rows.add(x, rows.linear(attend(q), group.o));
-    return rows.add(x, rows.linear(buildInner(group, x), group.down));
+    Value o = rows.linear(attend(q), group.o);
+    x = rows.add(x, endBranch(o, group.attentionOutNorm));
+    Value down = rows.linear(buildInner(group, x), group.down);
+    return rows.add(x, endBranch(down, group.mlpOutNorm));
+  }
+
+  /// The norm behind a branch, where the model has one.
+  Value endBranch(Value branch, const std::optional<NormParams> &norm) {
+    return norm ? rows.norm(branch, *norm, decoder) : branch;
   }
 
   /// The MLP's first half stands before attention and its second one after, so
@@ -168,24 +175,67 @@ private:
                          /*visit=*/nullptr);
     if (segment.layerMajor)
       return buildLayerMajor(segment, x, base);
+    Carried carried = beginVisits(x);
     for (const VisitRange &range : getRanges(segment))
-      x = rows.buildLoop(range.count, x, [&](Value visit, Value state) {
-        state = buildLayers(segment, state, base, &range, visit);
-        return endVisit(segment, state);
-      });
-    return x;
+      carried =
+          rows.buildLoop(range.count, carried, [&](Value visit, Carried state) {
+            state[0] = buildLayers(segment, state[0], base, &range, visit);
+            endVisit(segment, state);
+            return state;
+          });
+    return endVisits(segment, carried);
+  }
+
+  //===--- Visits ---------------------------------------------------------===//
+
+  /// What a loop over visits carries: the state and, with early exits, the rows
+  /// chosen so far and the record of `rondo.exit`.
+  using Carried = RowBuilder::Carried;
+
+  Carried beginVisits(Value x) {
+    if (!decoder.exit || !decoder.exit->threshold)
+      return {x};
+    return {x, x, rows.fill({-1, 0, 1}, x)};
   }
 
   SmallVector<VisitRange> getRanges(const Segment &segment) {
     return segment.kv.getRanges(segment.visits, builder.getContext());
   }
 
-  Value endVisit(const Segment &segment, Value x) {
+  void endVisit(const Segment &segment, Carried &carried) {
     if (segment.normAfterVisit)
-      x = rows.norm(x, params.finalNorm, decoder);
-    rows.trace("hidden", x);
-    return x;
+      carried[0] = rows.norm(carried[0], params.finalNorm, decoder);
+    rows.trace("hidden", carried[0]);
+    if (!decoder.exit)
+      return;
+    Value gate = rows.linear(carried[0], *params.exitGate);
+    // A choice between visits is no place to save time.
+    gate.getDefiningOp<LinearOp>().setArithmetic(Arithmetic::Exact);
+    rows.trace("exit", gate, /*isSingle=*/false, TraceForm::Numbers);
+    if (!decoder.exit->threshold)
+      return;
+    auto exit =
+        ExitOp::create(builder, loc, carried[1].getType(), carried[2].getType(),
+                       ExitRule::Cumulative, carried[0], gate, carried[1],
+                       carried[2], llvm::APFloat(*decoder.exit->threshold),
+                       ExitScope::Row, KVAfterExit::Ghost);
+    carried[1] = exit.getNextChosen();
+    carried[2] = exit.getNextRecord();
   }
+
+  /// What is read out.
+  Value endVisits(const Segment &segment, const Carried &carried) {
+    if (!decoder.exit)
+      return carried[0];
+    bool exits = carried.size() > 1;
+    Value depth =
+        exits ? carried[2]
+              : rows.fill({static_cast<float>(segment.visits - 1)}, carried[0]);
+    rows.trace("depth", depth, /*isSingle=*/true, TraceForm::Integers);
+    return exits ? carried[1] : carried[0];
+  }
+
+  //===--- Layers ---------------------------------------------------------===//
 
   /// The layers of a segment that belong to one group.
   struct Part {

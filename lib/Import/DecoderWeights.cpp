@@ -256,6 +256,8 @@ public:
     if (!tensors.hasFailed())
       declareGroups(params.groups);
     params.finalNorm = declareNorm("final_norm", keys.finalNorm);
+    if (decoder.exit)
+      params.exitGate = declareExitGate(decoder.exit->name);
     if (decoder.tied) {
       params.head = params.embedding;
       tensors.takeCopy(keys.head, keys.embedding,
@@ -276,6 +278,14 @@ private:
       norm.bias = declareSingle((symbol + "_bias").str(),
                                 (name + ".bias").str(), {decoder.hidden});
     return norm;
+  }
+
+  LinearParams declareExitGate(StringRef name) {
+    LinearParams gate;
+    gate.weight = declareSingle("exit_gate", (name + ".weight").str(),
+                                {1, decoder.hidden});
+    gate.bias = declareSingle("exit_gate_bias", (name + ".bias").str(), {1});
+    return gate;
   }
 
   Param declareSingle(StringRef symbol, StringRef key,

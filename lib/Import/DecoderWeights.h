@@ -54,6 +54,7 @@ struct LayerGroup {
   /// Distinguishes the groups' symbols: "" for a group of all layers.
   std::string suffix;
   NormParams attentionNorm, mlpNorm;
+  std::optional<NormParams> attentionOutNorm, mlpOutNorm;
   LinearParams q, k, v, o, up, down;
   std::optional<LinearParams> gate;
   std::optional<NormParams> qNorm, kNorm;
@@ -65,6 +66,7 @@ struct LayerGroup {
 struct DecoderParams {
   Param embedding, head;
   NormParams finalNorm;
+  std::optional<LinearParams> exitGate;
   std::vector<LayerGroup> groups;
 };
 

@@ -17,6 +17,7 @@ static const Family kFamilies[] = {
     {"nanbeige", "NanbeigeForCausalLM", readNanbeige},
     {"gemma", "GemmaForCausalLM", readGemma},
     {"gpt_neox", "GPTNeoXForCausalLM", readGPTNeoX},
+    {"ouro", "OuroForCausalLM", readOuro},
     {"recursive_llama", "RecursiveLlamaForCausalLM", readRecursiveLlama},
     {"recursive_gemma", "RecursiveGemmaForCausalLM", readRecursiveGemma},
     {"huginn_raven", "RavenForCausalLM", /*read=*/nullptr, openHuginn},

@@ -44,6 +44,7 @@ Decoder readLlama(ConfigReader &config);
 Decoder readNanbeige(ConfigReader &config);
 Decoder readGemma(ConfigReader &config);
 Decoder readGPTNeoX(ConfigReader &config);
+Decoder readOuro(ConfigReader &config);
 Decoder readRecursiveLlama(ConfigReader &config);
 Decoder readRecursiveGemma(ConfigReader &config);
 ModelBuilder openHuginn(ConfigReader &config);

@@ -114,6 +114,10 @@ static void addAttention(RoleBuilder &roles, const Decoder &decoder) {
   roles.addLinear(
       "o", keys.o, decoder.hidden, decoder.heads * decoder.headDim,
       [](LayerGroup &g) -> auto & { return g.o; }, decoder.outputBias);
+  if (decoder.order == LayerOrder::Sandwich)
+    roles.addNorm(
+        "attention_out_norm", keys.attentionOutNorm, decoder.hidden,
+        [](LayerGroup &g) -> auto & { return getOrMake(g.attentionOutNorm); });
 }
 
 static void addMLP(RoleBuilder &roles, const Decoder &decoder) {
@@ -132,6 +136,10 @@ static void addMLP(RoleBuilder &roles, const Decoder &decoder) {
   roles.addLinear(
       "down", keys.down, hidden, width,
       [](LayerGroup &g) -> auto & { return g.down; }, decoder.mlpBias);
+  if (decoder.order == LayerOrder::Sandwich)
+    roles.addNorm(
+        "mlp_out_norm", keys.mlpOutNorm, hidden,
+        [](LayerGroup &g) -> auto & { return getOrMake(g.mlpOutNorm); });
 }
 
 LayerRoles rondo::getRoles(const Decoder &decoder) {

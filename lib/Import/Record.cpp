@@ -75,6 +75,11 @@ llvm::Error rondo::applyOptions(Decoder &decoder, const ImportOptions &options,
         makeLoopedSchedule(decoder.layers, options.loops);
     if (!schedule)
       return schedule.takeError();
+    if (decoder.exit && !sameLoop)
+      return importError("each visit of all layers ends with this model's exit "
+                         "gate, so that --loop can only change their number; "
+                         "write --loop=0:" +
+                         llvm::Twine(decoder.layers - 1) + ":VISITS");
     if (sameLoop) {
       schedule->segments.front().normAfterVisit = own.front().normAfterVisit;
       schedule->finalNorm = decoder.schedule.finalNorm;
@@ -83,6 +88,11 @@ llvm::Error rondo::applyOptions(Decoder &decoder, const ImportOptions &options,
     decoder.trainedKV = "per-depth";
     log.push_back("schedule overridden by --loop");
   }
+  if (decoder.exit && decoder.exit->threshold &&
+      options.kvPolicy == "last-exited")
+    return importError("KV policy 'last-exited' is not supported with early "
+                       "exits: rows that exit run on and fill their slots, as "
+                       "they do in training; leave --kv-policy out");
   llvm::Expected<std::string> policy =
       applyKVPolicy(decoder.schedule, decoder.trainedKV, options);
   if (!policy)

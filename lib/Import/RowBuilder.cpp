@@ -72,17 +72,36 @@ Value RowBuilder::scale(Value rows, const Param &weight) {
 
 Value RowBuilder::buildLoop(int64_t count, Value x,
                             function_ref<Value(Value, Value)> buildBody) {
-  auto loop = LoopOp::create(builder, loc, x.getType(), count, x);
-  OpBuilder::InsertionGuard guard(builder);
-  Block *body = builder.createBlock(
-      &loop.getBody(), {}, {builder.getIndexType(), x.getType()}, {loc, loc});
-  YieldOp::create(builder, loc,
-                  buildBody(body->getArgument(0), body->getArgument(1)));
-  return loop.getResult(0);
+  return buildLoop(count, Carried{x}, [&](Value index, Carried carried) {
+    return Carried{buildBody(index, carried[0])};
+  })[0];
 }
 
-void RowBuilder::trace(StringRef name, Value rows, bool isSingle) {
-  TraceOp::create(builder, loc, name, rows, isSingle);
+RowBuilder::Carried
+RowBuilder::buildLoop(int64_t count, const Carried &inits,
+                      function_ref<Carried(Value, Carried)> buildBody) {
+  auto loop =
+      LoopOp::create(builder, loc, TypeRange(ValueRange(inits)), count, inits);
+  OpBuilder::InsertionGuard guard(builder);
+  SmallVector<Type> types = {builder.getIndexType()};
+  llvm::append_range(types, TypeRange(ValueRange(inits)));
+  Block *body = builder.createBlock(&loop.getBody(), {}, types,
+                                    SmallVector<Location>(types.size(), loc));
+  auto carried =
+      llvm::to_vector_of<Value, 3>(body->getArguments().drop_front());
+  YieldOp::create(builder, loc,
+                  buildBody(body->getArgument(0), std::move(carried)));
+  return llvm::to_vector_of<Value, 3>(loop.getResults());
+}
+
+Value RowBuilder::fill(ArrayRef<float> values, Value like) {
+  return FillOp::create(builder, loc, getRows(values.size()),
+                        builder.getF32VectorAttr(values), like);
+}
+
+void RowBuilder::trace(StringRef name, Value rows, bool isSingle,
+                       TraceForm form) {
+  TraceOp::create(builder, loc, name, rows, isSingle, form);
 }
 
 FlatSymbolRefAttr RowBuilder::getSymbol(StringRef name) {

@@ -41,7 +41,15 @@ public:
   mlir::Value buildLoop(
       int64_t count, mlir::Value x,
       llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> buildBody);
-  void trace(llvm::StringRef name, mlir::Value rows, bool isSingle = false);
+  /// The same for several values.
+  using Carried = llvm::SmallVector<mlir::Value, 3>;
+  Carried
+  buildLoop(int64_t count, const Carried &inits,
+            llvm::function_ref<Carried(mlir::Value, Carried)> buildBody);
+  /// The same numbers for each row of `like`.
+  mlir::Value fill(llvm::ArrayRef<float> values, mlir::Value like);
+  void trace(llvm::StringRef name, mlir::Value rows, bool isSingle = false,
+             TraceForm form = TraceForm::Rows);
 
   mlir::FlatSymbolRefAttr getSymbol(llvm::StringRef name);
 
