@@ -189,8 +189,12 @@ private:
       }
       const ArchiveTensor *stored = tensors.lookup(a);
       int64_t rank = stored && stored->shape.size() == 2 ? stored->shape[0] : 1;
-      found.a.tensors.push_back(tensors.take(a, {rank, linear.in}));
-      found.b.tensors.push_back(tensors.take(b, {linear.out, rank}));
+      int64_t out = linear.part ? linear.part->of.front() : linear.out;
+      bool isTaken = linear.part && !linear.part->isFirst;
+      found.a.tensors.push_back(isTaken ? tensors.lookup(a)
+                                        : tensors.take(a, {rank, linear.in}));
+      found.b.tensors.push_back(isTaken ? tensors.lookup(b)
+                                        : tensors.take(b, {out, rank}));
       if (tensors.hasFailed() ||
           !takeScale(layer, r, linear.name, rank, any, found.scale))
         return false;
@@ -357,11 +361,18 @@ private:
     if (!first)
       return;
     DeltaParams delta;
-    delta.a = declareOf(
-        group, linear.symbol + "_lora_a",
-        [&](const StoredLayer &layer) { return &layer.deltas[number]->a; });
+    std::optional<RolePart> part = linear.part;
+    int64_t rank = first->a.getFirst().shape.front();
+    if (part)
+      part->of.back() = rank;
+    if (part && !part->isFirst)
+      delta.a = roles.linears[number - 1].place(group).delta->a;
+    else
+      delta.a = declareOf(
+          group, (part ? "qkv" : linear.symbol) + "_lora_a",
+          [&](const StoredLayer &layer) { return &layer.deltas[number]->a; });
     delta.b = declareOf(
-        group, linear.symbol + "_lora_b",
+        group, linear.symbol + "_lora_b", {linear.out, rank}, part,
         [&](const StoredLayer &layer) { return &layer.deltas[number]->b; });
     delta.scale = first->scale;
     linear.place(group).delta = std::move(delta);

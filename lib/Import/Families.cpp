@@ -20,6 +20,7 @@ static const Family kFamilies[] = {
     {"ouro", "OuroForCausalLM", readOuro},
     {"recursive_llama", "RecursiveLlamaForCausalLM", readRecursiveLlama},
     {"recursive_gemma", "RecursiveGemmaForCausalLM", readRecursiveGemma},
+    {"recursive_gpt_neox", "RecursiveGPTNeoXForCausalLM", readRecursiveGPTNeoX},
     {"huginn_raven", "RavenForCausalLM", /*read=*/nullptr, openHuginn},
 };
 

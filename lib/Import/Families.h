@@ -47,6 +47,7 @@ Decoder readGPTNeoX(ConfigReader &config);
 Decoder readOuro(ConfigReader &config);
 Decoder readRecursiveLlama(ConfigReader &config);
 Decoder readRecursiveGemma(ConfigReader &config);
+Decoder readRecursiveGPTNeoX(ConfigReader &config);
 ModelBuilder openHuginn(ConfigReader &config);
 
 /// Keys of bookkeeping and training that every family has.

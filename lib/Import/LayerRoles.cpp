@@ -59,6 +59,7 @@ public:
       role.part = {of, number * decoder.headDim, decoder.headDim,
                    3 * decoder.headDim, /*isFirst=*/number == 0};
     }
+    roles.linears.back().part = roles.tensors[first].part;
   }
 
   LayerRoles take() { return std::move(roles); }

@@ -39,6 +39,9 @@ struct LinearRole {
   std::string symbol, name;
   int64_t out, in;
   std::function<LinearParams &(LayerGroup &)> place;
+  /// Of the weight. The parts of a tensor stand one behind the other, and have
+  /// one delta: A belongs to all of them, B is divided as the weight is.
+  std::optional<RolePart> part = std::nullopt;
 };
 
 /// What layers of a decoder have.

@@ -9,7 +9,8 @@
 // `total_ut_steps` times; the final norm closes every visit, and a gate reads
 // what it leaves (arXiv 2510.25741). Which visit is read out:
 //
-//   early_exit_step k        visit k; those behind it have no effect and are not
+//   early_exit_step k        visit k; those behind it have no effect and are
+//   not
 //                            run
 //   early_exit_threshold q   by position, the first visit after which the
 //                            probability of having exited is q; all are run
@@ -48,9 +49,8 @@ static constexpr DecoderKeys kKeys = {
 
 /// Without effect while `use_sliding_window`, which is not listed, is off; and
 /// how training cuts its loss.
-static constexpr StringLiteral kInertKeys[] = {"chunk_size",
-                                               "max_window_layers",
-                                               "sliding_window"};
+static constexpr StringLiteral kInertKeys[] = {
+    "chunk_size", "max_window_layers", "sliding_window"};
 
 static void readLayerTypes(ConfigReader &config) {
   const json::Array *types = config.getOptionalArray("layer_types");

@@ -133,3 +133,7 @@ Decoder rondo::readRecursiveLlama(ConfigReader &config) {
 Decoder rondo::readRecursiveGemma(ConfigReader &config) {
   return makeRecursive(config, readGemma(config));
 }
+
+Decoder rondo::readRecursiveGPTNeoX(ConfigReader &config) {
+  return makeRecursive(config, readGPTNeoX(config));
+}

@@ -67,6 +67,22 @@ def test_gemma(tools: Tools, tmp_path: Path) -> None:
     assert worst_difference(tools.logits(bundle, sequences()), folder) < TOLERANCE
 
 
+@pytest.mark.parametrize("options", [[], ["--lora-targets=qkv"], ["--rank=40", "--lora-scale=0.5"]],
+                         ids=["rank4", "qkv", "rank40"])
+def test_gpt_neox(tools: Tools, tmp_path: Path, options: list[str]) -> None:
+    """q, k and v are parts of one matrix with one delta: they share A and have parts of B. Norms have biases."""
+    source = ROOT / "test" / "oracles" / "gpt_neox" / "parallel"
+    folder = tmp_path / "recursive"
+    assert main(["convert", "recursive", str(source), str(folder), "--share=cycle", "--visits=3", "--init=average",
+                 "--norms=per-depth", "--rank=4", *options]) == 0
+    bundle = tools.compile(folder, tmp_path / "model.rondo", "--exact")
+    want = tools.logits(bundle, sequences())
+    assert worst_difference(want, folder) < TOLERANCE
+    for how in (["--batch=one", "--threads=1"], ["--chunk=7"], ["--depthwise"]):
+        for one, other in zip(want, tools.logits(bundle, sequences(), *how), strict=True):
+            assert one.tobytes() == other.tobytes(), how
+
+
 def test_full_rank_is_the_source(tools: Tools, tmp_path: Path) -> None:
     folder = convert(tmp_path, "cycle", 4, "--init=average", "--norms=per-depth", f"--rank={FULL_RANK}")
     bundle = tools.compile(folder, tmp_path / "model.rondo", "--exact")

@@ -46,3 +46,18 @@ rondo.block @bare(%x: tensor<?x48xf32>) -> (tensor<?x64xf32>, tensor<?x32xf32>) 
     : tensor<?x48xf32> -> tensor<?x64xf32>, tensor<?x32xf32>
   rondo.yield %q, %k : tensor<?x64xf32>, tensor<?x32xf32>
 }
+
+// Tests that matrices with one A have one product with it.
+// CHECK-LABEL: rondo.block @shared
+// CHECK: %[[T:.*]] = rondo.linear %{{.*}}, [@q.a]
+// CHECK-NOT: [@q.a]
+// CHECK: rondo.linear %[[T]], [@q.b]
+// CHECK-NOT: [@q.a]
+// CHECK: rondo.linear %[[T]], [@r.b]
+rondo.param @r.b layers(2) depths(2) : tensor<32x8xf32> from ["r.b.0.0", "r.b.0.1", "r.b.1.0", "r.b.1.1"]
+rondo.block @shared(%x: tensor<?x48xf32>) -> (tensor<?x64xf32>, tensor<?x32xf32>) {
+  %q, %k = rondo.linear %x, [@q, @k]
+    lora [#rondo.lora<@q.a, @q.b, scale = 2.0 : f32>, #rondo.lora<@q.a, @r.b, scale = 1.0 : f32>]
+    : tensor<?x48xf32> -> tensor<?x64xf32>, tensor<?x32xf32>
+  rondo.yield %q, %k : tensor<?x64xf32>, tensor<?x32xf32>
+}

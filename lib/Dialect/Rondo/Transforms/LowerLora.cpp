@@ -37,10 +37,9 @@ static Value createLinear(OpBuilder &builder, Location loc, Value rows,
       .front();
 }
 
-/// scale * B (A rows).
-static Value createDelta(OpBuilder &builder, Location loc, Value rows,
-                         LoRAAttr delta, int64_t rank, int64_t width) {
-  Value narrow = createLinear(builder, loc, rows, delta.getA(), rank);
+/// scale * B (A rows); `narrow` is A rows.
+static Value createDelta(OpBuilder &builder, Location loc, Value narrow,
+                         LoRAAttr delta, int64_t width) {
   Value wide = createLinear(builder, loc, narrow, delta.getB(), width);
   if (delta.getScale().getValue().isExactlyValue(1.0))
     return wide;
@@ -57,14 +56,19 @@ int64_t rondo::lowerLora(RewriterBase &rewriter, LinearOp linear,
   rewriter.modifyOpInPlace(linear, [&] { linear.removeLoraAttr(); });
   rewriter.setInsertionPointAfter(linear);
   int64_t lowered = 0;
+  // Matrices that are parts of one have one A.
+  DenseMap<Attribute, Value> narrow;
   for (auto [output, attribute] : llvm::zip(linear.getOutputs(), deltas)) {
     auto delta = dyn_cast<LoRAAttr>(attribute);
     if (!delta)
       continue;
     auto a = symbols.lookupNearestSymbolFrom<ParamOp>(linear, delta.getA());
     int64_t width = cast<RankedTensorType>(output.getType()).getDimSize(1);
-    Value added = createDelta(rewriter, loc, linear.getInput(), delta,
-                              a.getTensorType().getDimSize(0), width);
+    Value &product = narrow[delta.getA()];
+    if (!product)
+      product = createLinear(rewriter, loc, linear.getInput(), delta.getA(),
+                             a.getTensorType().getDimSize(0));
+    Value added = createDelta(rewriter, loc, product, delta, width);
     auto sum = arith::AddFOp::create(rewriter, loc, output, added);
     rewriter.replaceAllUsesExcept(output, sum, sum);
     ++lowered;
