@@ -6,9 +6,11 @@
 //===----------------------------------------------------------------------===//
 #include "rondo/Bundle/OutputFile.h"
 
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/Path.h"
 
 using namespace rondo;
+using llvm::ArrayRef;
 using llvm::Error;
 using llvm::Expected;
 using llvm::StringRef;
@@ -34,6 +36,65 @@ Error rondo::checkWritable(StringRef path) {
     return makeError(path, "there is no folder '" + folder + "'");
   if (fs::access(folder, fs::AccessMode::Write))
     return makeError(path, "no permission to write in '" + folder + "'");
+  return Error::success();
+}
+
+/// What the compiler and its users write beside a checkpoint.
+static constexpr llvm::StringLiteral kWrittenKinds[] = {".rondo", ".mlir",
+                                                        ".map"};
+
+void rondo::addInputFiles(StringRef role, StringRef path,
+                          std::vector<NamedFile> &files) {
+  if (!fs::is_directory(path)) {
+    if (!path.empty())
+      files.push_back({role.str(), path.str()});
+    return;
+  }
+  std::error_code code; // what cannot be listed is reported when it is read
+  fs::recursive_directory_iterator it(path, code, /*follow_symlinks=*/false);
+  for (; it != fs::recursive_directory_iterator() && !code; it.increment(code))
+    if (!llvm::is_contained(kWrittenKinds,
+                            llvm::sys::path::extension(it->path())))
+      files.push_back({role.str(), it->path()});
+}
+
+/// Whether both names lead to one file, through whatever links. Files that are
+/// not there yet are one if they would appear in one folder under one name.
+static bool isSameFile(StringRef first, StringRef second) {
+  if (first == "-" || second == "-")
+    return false;
+  fs::UniqueID one, other;
+  bool hasOne = !fs::getUniqueID(first, one);
+  bool hasOther = !fs::getUniqueID(second, other);
+  if (hasOne || hasOther)
+    return hasOne && hasOther && one == other;
+  auto getFolder = [](StringRef path, fs::UniqueID &folder) {
+    StringRef parent = llvm::sys::path::parent_path(path);
+    return !fs::getUniqueID(parent.empty() ? "." : parent, folder);
+  };
+  return llvm::sys::path::filename(first) ==
+             llvm::sys::path::filename(second) &&
+         getFolder(first, one) && getFolder(second, other) && one == other;
+}
+
+Error rondo::checkOverwrites(ArrayRef<NamedFile> outputs,
+                             ArrayRef<NamedFile> inputs) {
+  for (auto [number, output] : llvm::enumerate(outputs)) {
+    auto clashes = [&](const NamedFile &file) {
+      return isSameFile(output.path, file.path);
+    };
+    ArrayRef<NamedFile> others = outputs.take_front(number);
+    const NamedFile *clash = llvm::find_if(inputs, clashes);
+    if (clash == inputs.end()) {
+      clash = llvm::find_if(others, clashes);
+      if (clash == others.end())
+        continue;
+    }
+    return llvm::createStringError(
+        llvm::inconvertibleErrorCode(),
+        output.role + " '" + output.path + "' would overwrite " + clash->role +
+            " '" + clash->path + "'; give another file");
+  }
   return Error::success();
 }
 

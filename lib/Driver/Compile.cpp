@@ -14,6 +14,7 @@
 #include "Check.h"
 #include "Diagnostics.h"
 #include "ModuleOptions.h"
+#include "Overwrites.h"
 #include "Summary.h"
 #include "rondo/Bundle/Bundle.h"
 #include "rondo/Bundle/OutputFile.h"
@@ -38,7 +39,6 @@
 #include "llvm/IR/LLVMContext.h"
 #include "llvm/IR/Module.h"
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/Path.h"
 #include "llvm/Support/SourceMgr.h"
 
 #include <chrono>
@@ -47,6 +47,9 @@ using namespace mlir;
 using namespace rondo;
 using llvm::Error;
 using llvm::Expected;
+
+/// Exit status of a command line that would destroy something.
+static constexpr int kWrongUse = 2;
 
 static Error makeError(const llvm::Twine &message) {
   return llvm::createStringError(llvm::inconvertibleErrorCode(), message);
@@ -90,8 +93,6 @@ private:
     return options.output.phase == Phase::Artifact && !options.output.check;
   }
 
-  std::string getMapPath() const { return options.output.path + ".map"; }
-
   /// The error of a step that has printed its diagnostics, or has not.
   Error fail(const llvm::Twine &message) {
     return printer.hasErrors() ? Error(llvm::make_error<Reported>())
@@ -132,8 +133,9 @@ Error Compilation::checkOutputs() {
     return Error::success();
   if (Error error = checkWritable(output.path))
     return error;
-  return writesArtifact() && output.perfMap ? checkWritable(getMapPath())
-                                            : Error::success();
+  return writesArtifact() && output.perfMap
+             ? checkWritable(getMapPath(output.path))
+             : Error::success();
 }
 
 /// Not before the input is read: what is refused leaves no folder behind.
@@ -181,7 +183,7 @@ Error Compilation::readModule() {
   if (!imported)
     return imported.takeError();
   input = std::move(*imported);
-  return Error::success();
+  return refuseOverwrites(options, *input.module, input.archives);
 }
 
 Error Compilation::readInput() {
@@ -233,14 +235,11 @@ Error Compilation::applySettings() {
 Error Compilation::dump(Phase dumped) {
   if (options.output.dumpFolder.empty())
     return Error::success();
-  llvm::SmallString<128> path(options.output.dumpFolder);
-  llvm::sys::path::append(path, "0" + std::to_string(static_cast<int>(dumped)) +
-                                    "-" + stringifyPhase(dumped) + ".mlir");
   std::string text;
   llvm::raw_string_ostream os(text);
   input.module->print(os);
   os << '\n';
-  return writeFile(path, text);
+  return writeFile(getDumpPath(options.output.dumpFolder, dumped), text);
 }
 
 Error Compilation::lowerTo(Phase to, TimingScope &scope) {
@@ -335,7 +334,8 @@ Error Compilation::writeArtifact() {
     return printer.hasErrors() ? (consumeError(sizes.takeError()), fail(""))
                                : sizes.takeError();
   if (options.output.perfMap)
-    if (Error error = writeFile(getMapPath(), cpu::formatPerfMap(*blob)))
+    if (Error error = writeFile(getMapPath(options.output.path),
+                                cpu::formatPerfMap(*blob)))
       return error;
   FailureOr<Plan> plan = getPlan(*input.module);
   std::chrono::duration<double> taken =
@@ -346,6 +346,10 @@ Error Compilation::writeArtifact() {
 }
 
 int Compilation::run() {
+  if (Error error = refuseOverwrites(options)) {
+    reportError(std::move(error));
+    return kWrongUse;
+  }
   auto steps = [&]() -> Error {
     if (Error error = checkOutputs())
       return error;

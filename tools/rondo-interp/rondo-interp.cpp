@@ -20,8 +20,28 @@ static int reportError(const llvm::Twine &message) {
   llvm::errs() << "rondo-interp: error: " << message << '\n';
   return 1;
 }
+
 static int reportError(llvm::Error error) {
   return reportError(llvm::toString(std::move(error)));
+}
+
+/// The files that the command line names, before anything is read.
+static llvm::Error refuseOverwrites(const InterpCommand &command) {
+  std::vector<NamedFile> inputs;
+  addInputFiles("the module", command.module, inputs);
+  addInputFiles("--inputs", command.inputs, inputs);
+  for (const std::string &archive : command.archives)
+    addInputFiles("--archive", archive, inputs);
+  return checkOverwrites({{"--outputs", command.outputs}}, inputs);
+}
+
+/// The archives that a module names itself.
+static llvm::Error refuseOverwrites(const InterpCommand &command,
+                                    const ArchiveSet &archives) {
+  std::vector<NamedFile> inputs;
+  for (const std::unique_ptr<Archive> &archive : archives.getArchives())
+    inputs.push_back({"the module's archive", archive->getPath().str()});
+  return checkOverwrites({{"--outputs", command.outputs}}, inputs);
 }
 
 /// The text of the module at `path`, which no checkpoint is.
@@ -62,6 +82,8 @@ static int run(const InterpCommand &command) {
       openArchives(*program->module, command.archives);
   if (!archives)
     return reportError(archives.takeError());
+  if (llvm::Error error = refuseOverwrites(command, *archives))
+    return reportError(std::move(error));
   llvm::Expected<TensorMap> inputs =
       command.inputs.empty() ? TensorMap() : readTensors(command.inputs);
   if (!inputs)
@@ -93,5 +115,9 @@ int main(int argc, char **argv) {
   InterpCommand command;
   if (std::optional<int> status = parseCommandLine(argc, argv, command))
     return finishOutput(*status);
+  if (llvm::Error error = refuseOverwrites(command)) {
+    reportError(std::move(error));
+    return 2;
+  }
   return run(command);
 }

@@ -21,12 +21,31 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace rondo {
 
 /// An error if no file can be written under `path`: a missing folder, a folder
 /// or device of that name, no permission. Asked before long work.
 llvm::Error checkWritable(llvm::StringRef path);
+
+/// A file of a command line, and what it is to the user: "the input", "-o".
+struct NamedFile {
+  std::string role;
+  std::string path;
+};
+
+/// Adds the file `path`, or all files of the folder `path` but those of kinds
+/// that no import reads (.rondo, .mlir, .map): a model may be compiled into its
+/// own folder, and again. Adds nothing for an empty path.
+void addInputFiles(llvm::StringRef role, llvm::StringRef path,
+                   std::vector<NamedFile> &files);
+
+/// An error if writing one of `outputs` would destroy one of `inputs`, or
+/// another of them: the same file (device and inode), whatever it is called.
+/// `-`, standard input or output, is no file. Asked before anything is written.
+llvm::Error checkOverwrites(llvm::ArrayRef<NamedFile> outputs,
+                            llvm::ArrayRef<NamedFile> inputs);
 
 /// One file being written.
 class OutputFile {

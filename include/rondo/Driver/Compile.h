@@ -12,7 +12,8 @@
 namespace rondo {
 
 /// Compiles as asked. Reports what is wrong on standard error. Returns the exit
-/// status: 0, or 1 if the input or the model is at fault.
+/// status: 0, 1 if the input or the model is at fault, or 2 if an output would
+/// overwrite an input or another output that the command line names.
 int compile(const CompileOptions &options);
 
 } // namespace rondo
