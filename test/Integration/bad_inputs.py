@@ -474,7 +474,7 @@ RUN_OPTIONS = uses(1, RUN, [
     ("batch unknown", "--batch=two", "--batch", "--help lists"),
     ("output form unknown", "--output=yaml", "--output", "--help lists"),
     ("stop no id", "--stop=1,x", "--stop: 'x' is not a token id", "give ids such as"),
-    ("trace and logits one file", "--trace=out/old", "--trace: 'out/old' is the file of --logits", "give another"),
+    ("trace and logits one file", "--trace=out/old", "--trace: 'out/old' would overwrite --logits 'out/old'", "give another file"),
 ]) + uses(2, "rondo-run", [
     ("no bundle given", "--tokens=1", "model is required", "--help lists"),
     ("value empty", "model.rondo --tokens= --generate=3", "--tokens has an empty value", "leave the option out"),

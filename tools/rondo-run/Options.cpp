@@ -280,10 +280,6 @@ static void finish(Options &options, const RawOptions &raw, bool stopGiven) {
     throw UsageFailure("--temperature: must be finite and not negative");
   if (!(generate.topP > 0 && generate.topP <= 1))
     throw UsageFailure("--top-p: must be above 0 and at most 1");
-  if (!options.output.logitsFile.empty() &&
-      options.output.logitsFile == options.output.traceFile)
-    throw UsageFailure("--trace: '" + options.output.traceFile +
-                       "' is the file of --logits; give another");
   if (options.execute.depthwise && !options.output.traceFile.empty())
     throw UsageFailure("--trace: rows of --depthwise run each visit in a step "
                        "of its own and leave no whole trace; give one of the "

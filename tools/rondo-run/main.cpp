@@ -9,6 +9,7 @@
 #include "Bench.h"
 #include "Describe.h"
 #include "Generate.h"
+#include "Overwrites.h"
 
 #include <cerrno>
 #include <cstdio>
@@ -55,6 +56,7 @@ static constexpr int kSignalStatus = 128;
 
 /// Returns the exit status.
 static int run(const Options &options) {
+  refuseOverwrites(options);
   bool inspect = options.verify || !options.describe.empty();
   Model model = loadModel(options, inspect ? RONDO_RT_MODEL_INSPECT : 0);
   rejectUnsupported(options.execute);
