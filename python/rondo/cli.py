@@ -22,6 +22,7 @@ import rondo
 from rondo import text
 from rondo.convert import command as convert
 from rondo.convert.errors import ConversionError
+from rondo.overwrites import find_overwrite
 
 _Number = TypeVar("_Number", int, float)
 
@@ -93,7 +94,7 @@ def _add_chat(parser: argparse.ArgumentParser) -> None:
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=_bundle_path, metavar="MODEL.rondo")
     parser.add_argument("--html", type=Path, metavar="FILE", help="draw the schedule into an HTML file")
-    parser.set_defaults(command=_inspect)
+    parser.set_defaults(command=_inspect, parser=parser)
 
 
 def _add_generation(parser: argparse.ArgumentParser) -> None:
@@ -245,6 +246,8 @@ def _standard_input() -> TextIO:
 def _inspect(options: argparse.Namespace) -> int:
     from rondo import inspection  # needs the extension module, which other commands do not
 
+    if fault := find_overwrite({"--html": options.html}, {"the model": options.model}):
+        options.parser.error(fault)
     facts = inspection.read(options.model)
     print(inspection.describe(facts))
     if options.html:

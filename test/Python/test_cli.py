@@ -159,6 +159,16 @@ def test_inspect(tmp_path: Path) -> None:
     assert "execution 0, visit 0: layer 0, slot 0" in page.read_text()
 
 
+# Tests that the drawing does not take the model's place.
+def test_inspect_html_is_the_model(tmp_path: Path) -> None:
+    path = bundle(tmp_path, 1, "x")
+    content = path.read_bytes()
+    done = run("inspect", path, "--html", path)
+    assert done.returncode == 2
+    assert f"--html {path} would overwrite the model {path}; give another file" in done.stderr
+    assert path.read_bytes() == content
+
+
 # Tests that a bundle for another machine can be inspected although it cannot run.
 def test_inspect_needs_no_right_machine(tmp_path: Path) -> None:
     path = bundle(tmp_path, 1, "x", features=1 << 60)

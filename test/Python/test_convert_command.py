@@ -166,3 +166,11 @@ def test_interrupt(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert list(place.iterdir()) == []
+
+
+# Tests that the advice for a folder that exists is not to remove the source.
+def test_target_is_the_source(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(SHARED)
+    done = run(SHARED, tmp_path / "link", "--share=cycle", "--visits=2")
+    assert done.returncode == 2
+    assert "link is the source itself; give a folder that does not exist yet" in done.stderr

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -60,3 +61,23 @@ def test_every_case(case: Path, tmp_path: Path) -> None:
     assert main([str(case), *inputs, f"--logits={tmp_path / 'l'}", f"--trace={tmp_path / 't'}"]) == 0
     found = load_file(tmp_path / "l").keys() | load_file(tmp_path / "t").keys()
     assert load_file(case / "expected.safetensors").keys() <= found
+
+
+# Tests that no output is a file of the model, another input, or the other output, under any name.
+def test_overwrites(llama_case: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = Path(shutil.copytree(llama_case, tmp_path / "model"))
+    (tmp_path / "prompts.json").write_text('{"sequences": [[1]]}')
+    (tmp_path / "link").symlink_to(model / "model.safetensors")
+    prompts = f"--tokens-file={tmp_path / 'prompts.json'}"
+    new = tmp_path / "new"
+    for options, reason in [
+        ([f"--logits={model / 'model.safetensors'}"], "would overwrite the model"),
+        ([f"--trace={tmp_path / 'link'}"], "would overwrite the model"),
+        ([f"--logits={tmp_path / 'prompts.json'}"], "would overwrite --tokens-file"),
+        ([f"--logits={new}", f"--trace={tmp_path / '..' / tmp_path.name / 'new'}"], "would overwrite --logits"),
+    ]:
+        with pytest.raises(SystemExit) as exit_:
+            main([str(model), prompts, *options])
+        assert exit_.value.code == 2
+        assert reason in (errors := capsys.readouterr().err) and "give another file" in errors
+    assert not new.exists() and load_model(model)

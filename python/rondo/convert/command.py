@@ -73,6 +73,8 @@ def _recursive(options: argparse.Namespace) -> int:
     from rondo.convert.source import open_source
     from rondo.reference.errors import CheckpointError
 
+    if options.source.exists() and options.target.exists() and options.target.samefile(options.source):
+        options.parser.error(f"DST {options.target} is the source itself; give a folder that does not exist yet")
     begin = time.monotonic()
     try:
         source = open_source(options.source)

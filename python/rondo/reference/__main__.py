@@ -17,6 +17,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from rondo import __version__
+from rondo.overwrites import find_overwrite
 from rondo.reference import (
     CheckpointError,
     Decoder,
@@ -40,7 +41,11 @@ Family = TypeVar("Family", bound=Decoder)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    inputs = {"the model": options.model, "--tokens-file": options.tokens_file, "--inputs": options.inputs}
+    if fault := find_overwrite({"--logits": options.logits, "--trace": options.trace}, inputs):
+        parser.error(fault)
     try:
         _run(options)
     except (CheckpointError, OSError) as error:
