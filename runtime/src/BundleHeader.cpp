@@ -26,6 +26,19 @@ static Error damaged(const std::string &what) {
                    what.c_str());
 }
 
+/// A file of another kind, which nothing will repair.
+static Error foreign(const std::string &what) {
+  return makeError(RONDO_RT_STATUS_INVALID_BUNDLE,
+                   "%s; compile a checkpoint with rondoc and give its bundle",
+                   what.c_str());
+}
+
+static bool isGGUF(const char *file, uint64_t fileBytes) {
+  static constexpr char kMagic[] = {'G', 'G', 'U', 'F'};
+  return fileBytes >= sizeof(kMagic) &&
+         std::memcmp(file, kMagic, sizeof(kMagic)) == 0;
+}
+
 /// Length of the JSON without the spaces behind it.
 static uint64_t jsonLength(const char *text, uint64_t length) {
   while (length && text[length - 1] == ' ')
@@ -37,17 +50,23 @@ static uint64_t jsonLength(const char *text, uint64_t length) {
 static Error locateHeader(const char *file, uint64_t fileBytes,
                           std::string_view &text, uint64_t &dataStart) {
   uint64_t length = 0;
+  if (isGGUF(file, fileBytes))
+    return foreign("this is a GGUF checkpoint");
   if (fileBytes < sizeof(length))
     return damaged("file has " + std::to_string(fileBytes) +
                    " bytes, too short for a bundle");
   std::memcpy(&length, file, sizeof(length));
-  if (length > kMaxHeaderBytes || length > fileBytes - sizeof(length))
+  bool tooLong =
+      length > kMaxHeaderBytes || length > fileBytes - sizeof(length);
+  if (tooLong && fileBytes > sizeof(length) && file[sizeof(length)] != '{')
+    return foreign("the file does not begin as a bundle does");
+  if (tooLong)
     return damaged("header length " + std::to_string(length) +
                    " is beyond the file's " + std::to_string(fileBytes) +
                    " bytes");
   dataStart = sizeof(length) + length;
   if (dataStart % kPageBytes)
-    return damaged("data starts at byte " + std::to_string(dataStart) +
+    return foreign("data starts at byte " + std::to_string(dataStart) +
                    ", not at a multiple of " + std::to_string(kPageBytes) +
                    ", so this is no bundle");
   const char *json = file + sizeof(length);
@@ -67,7 +86,7 @@ Error rondo_rt::readBundleHeader(const char *file, uint64_t fileBytes,
     return error;
   auto metadata = json.find(kMetadata);
   if (metadata == json.end())
-    return damaged("header has no '__metadata__', so this is no bundle");
+    return foreign("header has no '__metadata__', so this is no bundle");
   ObjectReader reader(*metadata, kMetadata);
   header.manifestText = reader.text("rondo.manifest");
   std::string hash = reader.text("rondo.manifest_hash");

@@ -74,7 +74,10 @@ TEST_CASE("the hash is the published one") {
 TEST_CASE("files that are no bundles") {
   CHECK(load("").mentions("the file is empty"));
   CHECK(load("short").mentions("too short"));
-  CHECK(load(std::string(5000, '\xff')).mentions("header length"));
+  CHECK(load(std::string(5000, '\xff')).mentions("does not begin as a bundle"));
+  CHECK(load("GGUF" + std::string(5000, '\3')).mentions("a GGUF checkpoint"));
+  CHECK(load("GGUF" + std::string(5000, '\3')).mentions("with rondoc"));
+  CHECK(load(std::string(8, '\x7f') + "{}").mentions("header length"));
   std::string wrongStart =
       std::string("\x10\0\0\0\0\0\0\0", 8) + "{}" + std::string(100, ' ');
   CHECK(load(wrongStart).mentions("multiple of 4096"));

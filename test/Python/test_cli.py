@@ -113,6 +113,25 @@ def test_chat_up_to_the_context(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "!\n", "")
 
 
+# Tests that what is no bundle is called what it is, with the way to one.
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"GGUF" + bytes(100), "this is a GGUF checkpoint"),
+        (b"# A readme\n" * 9, "the file does not begin as a bundle does"),
+    ],
+)
+def test_no_bundle(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    message = f"cannot load '{path}': {reason}; compile a checkpoint with rondoc and give its bundle"
+    for arguments in (["run", path, "-p", "x"], ["inspect", path]):
+        done = run(*arguments)
+        assert (done.returncode, done.stderr) == (1, f"rondo: error: {message}\n")
+    with pytest.raises(rondo.RondoError, match="compile a checkpoint with rondoc"):
+        rondo.load(path)
+
+
 # Tests that bytes that are no text are refused in a line, wherever they come from.
 @pytest.mark.parametrize(
     ("arguments", "stdin", "message"),
