@@ -19,8 +19,11 @@ static Expected<GGUFFile> openFile(StringRef path) {
   Expected<std::unique_ptr<MemoryBuffer>> buffer = mapFile(path);
   if (!buffer)
     return buffer.takeError();
+  if (isBundle((*buffer)->getBuffer()))
+    return bundleError(path);
   if (!isGGUF((*buffer)->getBuffer()))
-    return importError(quoted(path) + " is not a GGUF file");
+    return importError(quoted(path) + " is not a GGUF file; give one, or a "
+                                      "folder with config.json and weights");
   return openGGUF(path, std::move(*buffer));
 }
 

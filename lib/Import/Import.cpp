@@ -36,9 +36,16 @@ llvm::Expected<Import> rondo::importCheckpoint(const ImportOptions &options,
     return importHuggingFace(options, context);
   if (!llvm::sys::fs::exists(options.path))
     return importError("there is no file or folder " + quoted(options.path));
-  if (StringRef(options.path).ends_with(".safetensors"))
+  if (StringRef(options.path).ends_with(".safetensors")) {
+    llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>> file =
+        mapFile(options.path);
+    if (!file)
+      return file.takeError();
+    if (isBundle((*file)->getBuffer()))
+      return bundleError(options.path);
     return importError(quoted(options.path) +
                        " holds weights only; give the folder with its "
                        "config.json");
+  }
   return importGGUF(options, context);
 }

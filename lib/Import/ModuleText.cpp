@@ -10,6 +10,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "rondo/Import/ModuleText.h"
+#include "Support.h"
 
 #include "llvm/Support/Endian.h"
 
@@ -82,6 +83,10 @@ static StringRef getTensorHeader(StringRef content) {
              : content.drop_front(sizeof(uint64_t)).take_front(length);
 }
 
+bool rondo::isBundle(StringRef content) {
+  return getTensorHeader(content).contains(kManifestKey);
+}
+
 Expected<std::unique_ptr<llvm::MemoryBuffer>>
 rondo::openModuleText(StringRef path) {
   auto buffer = llvm::MemoryBuffer::getFileOrSTDIN(path, /*IsText=*/true);
@@ -93,12 +98,9 @@ rondo::openModuleText(StringRef path) {
     return makeError("'" + path +
                      "' is MLIR bytecode; give a module as text, as "
                      "--compile-to writes it");
-  StringRef header = getTensorHeader(text);
-  if (header.contains(kManifestKey))
-    return makeError("'" + path +
-                     "' is a compiled bundle; run it with rondo-run, or give "
-                     "the checkpoint or module that it was made from");
-  if (!header.empty())
+  if (isBundle(text))
+    return bundleError(path);
+  if (!getTensorHeader(text).empty())
     return makeError("'" + path +
                      "' is a safetensors file; give the folder that holds it "
                      "and config.json");

@@ -63,6 +63,12 @@ Expected<std::unique_ptr<MemoryBuffer>> rondo::mapFile(StringRef path) {
   return std::move(*buffer);
 }
 
+Error rondo::bundleError(StringRef path) {
+  return importError(quoted(path) +
+                     " is a compiled bundle; run it with rondo-run, or give "
+                     "the checkpoint or module that it was made from");
+}
+
 bool rondo::isFile(StringRef path) { return sys::fs::is_regular_file(path); }
 
 std::string rondo::joinPath(StringRef folder, StringRef name) {

@@ -45,6 +45,12 @@ std::string formatShape(llvm::ArrayRef<int64_t> shape);
 llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>>
 mapFile(llvm::StringRef path);
 
+/// Whether `content` is a compiled model.
+bool isBundle(llvm::StringRef content);
+
+/// The error of a file that is one, and cannot be imported.
+llvm::Error bundleError(llvm::StringRef path);
+
 /// Whether a file, and not a folder, is at `path`.
 bool isFile(llvm::StringRef path);
 
