@@ -118,3 +118,73 @@ rondo_rt.body @b block 0 caches(1) inputs [0] outputs [0] {
   rondo_rt.return %x : tensor<?x64xf32>
 }
 }
+
+// -----
+
+module attributes {
+  rondo.options = {context = 256 : i64, rows = 64 : i64, kv = f32},
+  rondo.target = {kind = "cpu", cpu = "znver3", features = ["x86-64-v3"]}} {
+// Tests that a cache is read with the heads that it is written with.
+rondo.param @a : tensor<64x64xf32> from ["a"]
+rondo_rt.body @b block 0 caches(1) inputs [0] outputs [0] {
+^bb0(%x: tensor<?x64xf32>):
+  %q = rondo_rt.stage "a" -> tensor<?x64xf32> {
+    %0:2 = rondo.linear %x, [@a, @a] : tensor<?x64xf32> -> tensor<?x64xf32>, tensor<?x64xf32>
+    rondo.append %0#1, %0#1 cache(0) heads(2) : tensor<?x64xf32>
+    rondo_rt.yield %0#0 : tensor<?x64xf32>
+  }
+  %y = rondo_rt.stage "attend" -> tensor<?x64xf32> {
+    // expected-error @below {{'rondo.attend' op expected 2 KV heads, as 'rondo.append' stores, got 1}}
+    %0 = rondo.attend %q cache(0) heads(2) kv_heads(1) scale 1.0 causal : tensor<?x64xf32>
+    rondo_rt.yield %0 : tensor<?x64xf32>
+  }
+  rondo_rt.return %y : tensor<?x64xf32>
+}
+}
+
+// -----
+
+module attributes {
+  rondo.options = {context = 256 : i64, rows = 64 : i64, kv = f32},
+  rondo.target = {kind = "cpu", cpu = "znver3", features = ["x86-64-v3"]}} {
+// Tests that queries have as many dimensions a head as keys.
+rondo.param @a : tensor<64x64xf32> from ["a"]
+rondo_rt.body @b block 0 caches(1) inputs [0] outputs [0] {
+^bb0(%x: tensor<?x64xf32>):
+  %q = rondo_rt.stage "a" -> tensor<?x64xf32> {
+    %0:2 = rondo.linear %x, [@a, @a] : tensor<?x64xf32> -> tensor<?x64xf32>, tensor<?x64xf32>
+    rondo.append %0#1, %0#1 cache(0) heads(2) : tensor<?x64xf32>
+    rondo_rt.yield %0#0 : tensor<?x64xf32>
+  }
+  %y = rondo_rt.stage "attend" -> tensor<?x64xf32> {
+    // expected-error @below {{'rondo.attend' op expected queries of 32 dimensions a head, as the keys of 'rondo.append', got 16}}
+    %0 = rondo.attend %q cache(0) heads(4) kv_heads(2) scale 1.0 causal : tensor<?x64xf32>
+    rondo_rt.yield %0 : tensor<?x64xf32>
+  }
+  rondo_rt.return %y : tensor<?x64xf32>
+}
+}
+
+// -----
+
+module attributes {
+  rondo.options = {context = 256 : i64, rows = 64 : i64, kv = f32},
+  rondo.target = {kind = "cpu", cpu = "znver3", features = ["x86-64-v3"]}} {
+// Tests that queries and keys turn alike.
+rondo.param @a : tensor<64x64xf32> from ["a"]
+rondo_rt.body @b block 0 caches(1) inputs [0] outputs [0] {
+^bb0(%x: tensor<?x64xf32>):
+  %q = rondo_rt.stage "a" -> tensor<?x64xf32> {
+    %0:2 = rondo.linear %x, [@a, @a] : tensor<?x64xf32> -> tensor<?x64xf32>, tensor<?x64xf32>
+    %r = rondo.rope half %0#0 heads(2) frequencies [1.0, 0.5] : tensor<?x64xf32>
+    rondo.append %0#1, %0#1 cache(0) heads(2) : tensor<?x64xf32>
+    rondo_rt.yield %r : tensor<?x64xf32>
+  }
+  %y = rondo_rt.stage "attend" -> tensor<?x64xf32> {
+    // expected-error @below {{'rondo.attend' op expected queries and keys whose heads turn alike and stand in 32 lanes, got queries of 64; apply the same 'rondo.rope' to both}}
+    %0 = rondo.attend %q cache(0) heads(2) kv_heads(2) scale 1.0 causal : tensor<?x64xf32>
+    rondo_rt.yield %0 : tensor<?x64xf32>
+  }
+  rondo_rt.return %y : tensor<?x64xf32>
+}
+}

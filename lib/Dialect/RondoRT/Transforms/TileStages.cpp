@@ -68,6 +68,23 @@ static LogicalResult mergeGeometry(BodyOp body, const LayoutMap &layouts,
   return failure(result.wasInterrupted());
 }
 
+/// What differs between the heads of `attend` and those of the caches.
+static void reportHeads(rondo::AttendOp attend, LayoutAttr query,
+                        const KVGeometry &geometry) {
+  int64_t width = query.getWidth() / query.getHeads();
+  InFlightDiagnostic error = attend.emitOpError("expected ");
+  if (static_cast<int64_t>(attend.getKvHeads()) != geometry.heads)
+    error << geometry.heads << " KV heads, as 'rondo.append' stores, got "
+          << attend.getKvHeads();
+  else if (width != geometry.headDim)
+    error << "queries of " << geometry.headDim
+          << " dimensions a head, as the keys of 'rondo.append', got " << width;
+  else
+    error << "queries and keys whose heads turn alike and stand in "
+          << geometry.keyLanes << " lanes, got queries of "
+          << query.getHeadLanes() << "; apply the same 'rondo.rope' to both";
+}
+
 /// Queries must have as many lanes a head as keys.
 static LogicalResult verifyQueries(BodyOp body, const LayoutMap &layouts,
                                    const KVGeometry &geometry) {
@@ -77,9 +94,7 @@ static LogicalResult verifyQueries(BodyOp body, const LayoutMap &layouts,
         query.getHeadLanes() == geometry.keyLanes &&
         query.getWidth() / query.getHeads() == geometry.headDim)
       return WalkResult::advance();
-    attend.emitOpError("expected queries and keys with equal heads and rotary "
-                       "dimensions and ")
-        << geometry.heads << " KV heads, got " << attend.getKvHeads();
+    reportHeads(attend, query, geometry);
     return WalkResult::interrupt();
   });
   return failure(result.wasInterrupted());
