@@ -88,13 +88,46 @@ rondo_rt.body @b block 0 caches(1) inputs [0] outputs [0] {
 module attributes {
   rondo.options = {context = 256 : i64, rows = 64 : i64, kv = f32},
   rondo.target = {kind = "cpu", cpu = "znver3", features = ["x86-64-v3"]}} {
-// Tests that only known operations are computed lane by lane.
+// Tests that only known operations are computed lane by lane: none that calls a library, none of other types.
 rondo_rt.body @b block 0 caches(0) inputs [0] outputs [0] {
 ^bb0(%x: tensor<?x64xf32>):
   %y = rondo_rt.stage "erf" -> tensor<?x64xf32> {
-    // expected-error @below {{'math.erf' op cannot be computed in chunks of lanes; expected 'arith' or 'rondo' operations on rows}}
+    // expected-error @below {{'math.erf' op cannot be computed in chunks of lanes; expected an operation of 'rondo' on rows, or addf, subf, mulf, divf, negf, maximumf, minimumf, maxnumf or minnumf of 'arith'}}
     %0 = math.erf %x : tensor<?x64xf32>
     rondo_rt.yield %0 : tensor<?x64xf32>
+  }
+  rondo_rt.return %y : tensor<?x64xf32>
+}
+}
+
+// -----
+
+module attributes {
+  rondo.options = {context = 256 : i64, rows = 64 : i64, kv = f32},
+  rondo.target = {kind = "cpu", cpu = "znver3", features = ["x86-64-v3"]}} {
+rondo_rt.body @b block 0 caches(0) inputs [0] outputs [0] {
+^bb0(%x: tensor<?x64xf32>):
+  %y = rondo_rt.stage "remainder" -> tensor<?x64xf32> {
+    // expected-error @below {{'arith.remf' op cannot be computed in chunks of lanes}}
+    %0 = arith.remf %x, %x : tensor<?x64xf32>
+    rondo_rt.yield %0 : tensor<?x64xf32>
+  }
+  rondo_rt.return %y : tensor<?x64xf32>
+}
+}
+
+// -----
+
+module attributes {
+  rondo.options = {context = 256 : i64, rows = 64 : i64, kv = f32},
+  rondo.target = {kind = "cpu", cpu = "znver3", features = ["x86-64-v3"]}} {
+rondo_rt.body @b block 0 caches(0) inputs [0] outputs [0] {
+^bb0(%x: tensor<?x64xf32>):
+  %y = rondo_rt.stage "select" -> tensor<?x64xf32> {
+    %0 = arith.cmpf olt, %x, %x : tensor<?x64xf32>
+    // expected-error @below {{'arith.select' op cannot be computed in chunks of lanes}}
+    %1 = arith.select %0, %x, %x : tensor<?x64xi1>, tensor<?x64xf32>
+    rondo_rt.yield %1 : tensor<?x64xf32>
   }
   rondo_rt.return %y : tensor<?x64xf32>
 }

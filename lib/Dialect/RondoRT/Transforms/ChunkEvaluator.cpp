@@ -238,12 +238,18 @@ Value ChunkEvaluator::evaluateScale(ScaleOp scale, int64_t panel) {
   return x;
 }
 
+/// What takes f32 to f32 and is an instruction: a code image calls no library.
+static bool isLaneByLane(Operation *op) {
+  return isa<arith::AddFOp, arith::SubFOp, arith::MulFOp, arith::DivFOp,
+             arith::NegFOp, arith::MaximumFOp, arith::MinimumFOp,
+             arith::MaxNumFOp, arith::MinNumFOp>(op);
+}
+
 Value ChunkEvaluator::evaluateElementwise(Operation *op, int64_t panel) {
-  if (!op->hasTrait<OpTrait::Elementwise>() || op->getNumResults() != 1 ||
-      !isa<arith::ArithDialect>(op->getDialect())) {
-    op->emitOpError(
-        "cannot be computed in chunks of lanes; expected 'arith' or "
-        "'rondo' operations on rows");
+  if (!isLaneByLane(op)) {
+    op->emitOpError("cannot be computed in chunks of lanes; expected an "
+                    "operation of 'rondo' on rows, or addf, subf, mulf, divf, "
+                    "negf, maximumf, minimumf, maxnumf or minnumf of 'arith'");
     return nullptr;
   }
   SmallVector<Value> operands;
