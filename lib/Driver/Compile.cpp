@@ -172,6 +172,11 @@ Error Compilation::readModule() {
   phase = *said;
   if (failed(verifyPhase(*module, phase)))
     return fail("'" + from.path + "' is not what its phase says");
+  if (phase <= Phase::Rondo && options.output.phase > Phase::Rondo &&
+      !module->lookupSymbol("model"))
+    return makeError("'" + from.path +
+                     "' has no function '@model' from tokens to logits; "
+                     "give the one that executes the blocks that name");
   // Only packing needs weights: a module without archives can be lowered.
   if (from.archives.empty() && !writesArtifact()) {
     input.module = std::move(module);

@@ -18,15 +18,17 @@ def ConvertRondoToRondoRTPass : Pass<"convert-rondo-to-rondo-rt", "::mlir::Modul
     operations between loops, one `rondo_rt.schedule` that lists every execution,
     and the model's carried values as numbered states. Loops are gone, but no
     code is repeated: a body stands once however often it is executed.
-    Does nothing when: the module has no `@model`.
+    Does nothing when: the module has no `@model`; if it has a `rondo.block`,
+    `rondo.loop` or `rondo.apply` all the same, that is an error.
 
     Example:
     ```
-    %x = rondo.embed %t, @e                    rondo_rt.body @prelude ...
-    %y = rondo.loop 3 carries(%h = %x) {       rondo_rt.body @block ...
-      %z = rondo.apply @block(%h) ...     ==>  rondo_rt.body @coda ...
-    }                                          rondo_rt.schedule bodies [0, 0, 0]
-    %l = rondo.linear %y, [@head]                layers [0, 0, 0] ... visits [0, 1, 2, 3]
+    %x = rondo.embed %t, @e ...                        rondo_rt.body @prelude ...
+    %y = rondo.loop %d to 3 carries(%h = %x) ... {     rondo_rt.body @block ...
+      %z = rondo.apply @block(%h) ...             ==>  rondo_rt.body @coda ...
+      rondo.yield %z ...                               rondo_rt.schedule bodies [0, 0, 0]
+    }                                                    layers [0, 0, 0] ... visits [0, 1, 2, 3]
+    %l = rondo.linear %y, [@head] ...
     ```
   }];
   let dependentDialects = ["::rondo::rt::RondoRTDialect"];

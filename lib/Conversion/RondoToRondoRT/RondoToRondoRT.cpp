@@ -364,10 +364,23 @@ static std::string describeExits(func::FuncOp model) {
   return text;
 }
 
+/// A module without a model is left alone unless it has parts of one.
+static LogicalResult verifyNoParts(ModuleOp module) {
+  WalkResult result = module.walk([](Operation *op) {
+    bool isPart = isa<BlockOp, LoopOp, ApplyOp>(op);
+    return isPart ? WalkResult::interrupt() : WalkResult::advance();
+  });
+  if (!result.wasInterrupted())
+    return success();
+  return module.emitError("expected a function '@model' from tokens to logits, "
+                          "which says how blocks are executed; found none of "
+                          "that name");
+}
+
 LogicalResult rondo::convertRondoToRondoRT(ModuleOp module) {
   auto model = module.lookupSymbol<func::FuncOp>("model");
   if (!model)
-    return success();
+    return verifyNoParts(module);
   FailureOr<PlacedModel> placed = placeStates(model);
   if (failed(placed))
     return failure();
