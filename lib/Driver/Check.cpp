@@ -11,6 +11,7 @@
 //===----------------------------------------------------------------------===//
 #include "Check.h"
 
+#include "Summary.h"
 #include "rondo/Bundle/Storage.h"
 #include "rondo/Bundle/StoredLayers.h"
 #include "rondo/Dialect/Rondo/Analysis/ScheduleAnalysis.h"
@@ -159,8 +160,9 @@ int64_t Estimator::getLiveWidth() {
 }
 
 void Estimator::print(raw_ostream &os) const {
-  os << "schedule: depth " << layers.getDepth() << ", " << layers.count()
-     << " unique layers, " << executions.size() << " executed\n";
+  os << "layers: "
+     << describeLayers(layers.getDepth(), layers.count(), executions.size())
+     << '\n';
   uint64_t context = getOption("context");
   os << "weights: " << formatBytes(estimate.weights) << '\n';
   os << "KV: " << formatBytes(estimate.kvPosition) << " a position, "

@@ -22,14 +22,20 @@ static StringRef getText(ModuleOp module, StringRef key) {
   return text ? text.getValue() : "unknown";
 }
 
+std::string rondo::describeLayers(int64_t depth, int64_t unique,
+                                  int64_t executed) {
+  return llvm::formatv("depth {0}, {1} unique layer{2}, {3} executed", depth,
+                       unique, unique == 1 ? "" : "s", executed);
+}
+
 /// "layer x 30; depth 2, 30 unique layers, 60 executed".
 static std::string describeSchedule(const Plan &plan) {
   std::string text;
   for (const BlockPlan &block : plan.blocks)
     text += llvm::formatv("{0}{1} x {2}", text.empty() ? "" : ", ", block.name,
                           block.layers);
-  return llvm::formatv("{0}; depth {1}, {2} unique layers, {3} executed", text,
-                       plan.depth, plan.uniqueLayers, plan.executedLayers);
+  return text + "; " +
+         describeLayers(plan.depth, plan.uniqueLayers, plan.executedLayers);
 }
 
 static std::string describeTarget(ModuleOp module) {

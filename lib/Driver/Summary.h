@@ -26,6 +26,9 @@ struct SummaryInputs {
 /// Writes the summary of a compilation to standard error.
 void writeSummary(const SummaryInputs &inputs);
 
+/// "depth 2, 30 unique layers, 60 executed".
+std::string describeLayers(int64_t depth, int64_t unique, int64_t executed);
+
 /// A line on a terminal that says how far long work is; nothing in a pipe.
 class ProgressBar {
 public:

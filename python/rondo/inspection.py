@@ -109,24 +109,26 @@ def _extras(manifest: Mapping[str, Any]) -> list[str]:
 
 def _schedule_lines(facts: Facts) -> list[str]:
     schedule = facts.manifest["schedule"]
-    counts = f"{schedule['unique_layers']} unique layers, {schedule['executed_layers']} executed"
+    counts = f"{_number(schedule['unique_layers'], 'unique layer')}, {schedule['executed_layers']} executed"
     lines = [f"schedule: depth {schedule['depth']}, {counts}"]
     lines += [
-        f"  {block['name']}: {block['layers']} layers, {_visits(block['visits'])}" for block in schedule["blocks"]
+        f"  {block['name']}: {_number(block['layers'], 'layer')}, {_number(block['visits'], 'visit')}"
+        for block in schedule["blocks"]
     ]
     groups = [_group_text(list(runs)) for _, runs in itertools.groupby(facts.executions, lambda run: run.group)]
-    lines += [f"  {text}: {_visits(len(list(same)))}" for text, same in itertools.groupby(groups)]
+    lines += [f"  {text}: {_number(len(list(same)), 'visit')}" for text, same in itertools.groupby(groups)]
     return lines
 
 
 def _group_text(runs: Sequence[Execution]) -> str:
     layers = ranges([run.layer for run in runs if run.is_layer])
     others = [run.body for run in runs if not run.is_layer]
-    return ", ".join([f"layers {layers}"] * bool(layers) + others)
+    word = "layer" if layers.isdigit() else "layers"
+    return ", ".join([f"{word} {layers}"] * bool(layers) + others)
 
 
-def _visits(count: int) -> str:
-    return f"{count} visits" if count > 1 else "1 visit"
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _stage_lines(facts: Facts) -> list[str]:

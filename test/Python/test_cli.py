@@ -168,9 +168,9 @@ def test_inspect(tmp_path: Path) -> None:
     assert done.returncode == 0
     for words in (
         "a <script> (script)",
-        "schedule: depth 1, 1 unique layers, 1 executed",
+        "schedule: depth 1, 1 unique layer, 1 executed",
         "per-depth, 1 slots",
-        "layers 0: 1 visit",
+        "layer 0: 1 visit",
         "layer.all",
     ):
         assert words in done.stdout

@@ -54,7 +54,7 @@ def test_schedule_and_sizes(case: str, options: list[str], depth: int, tmp_path:
     assert counts.startswith(f"depth {depth}, ")
     assert value(summary, "schedule").endswith("; " + counts)
     assert f"schedule: {counts}\n" in inspected
-    assert f"\nschedule: {counts}\n" in check
+    assert f"\nlayers: {counts}\n" in check
     assert depth == 1 + max(run.visit for run in facts.executions if run.is_layer)
     result = json.loads(tool("rondo-run", bundle, "--tokens=1,2", "--generate=2", "--stop=", "--output=json"))
     assert result["sequences"][0]["depths"] == [depth] * 2

@@ -46,15 +46,19 @@ std::string join(const Json &array, const char *member = nullptr) {
 
 std::string number(const Json &value) { return value.dump(); }
 
+/// "1 layer", "2 layers".
+std::string count(const Json &value, const std::string &noun) {
+  return number(value) + " " + noun + (value == 1 ? "" : "s");
+}
+
 void describeSchedule(const Json &schedule) {
   line("schedule", "depth " + number(schedule["depth"]) + ", " +
-                       number(schedule["unique_layers"]) + " unique layers, " +
+                       count(schedule["unique_layers"], "unique layer") + ", " +
                        number(schedule["executed_layers"]) + " executed");
   for (const Json &block : schedule["blocks"])
     line("  block", block["name"].get<std::string>() + ": " +
-                        number(block["layers"]) + " layers, " +
-                        number(block["visits"]) +
-                        (block["visits"] == 1 ? " visit" : " visits"));
+                        count(block["layers"], "layer") + ", " +
+                        count(block["visits"], "visit"));
 }
 
 void describeStages(const Json &stages) {
