@@ -32,6 +32,7 @@ class Execution:
     body: str
     is_layer: bool  # false for what stands between visits, such as a norm; then the other numbers mean nothing
     layer: int
+    side: int
     slot: int
 
 
@@ -56,18 +57,19 @@ def read(path: str | os.PathLike[str]) -> Facts:
 def _executions(table: bytes, schedule: Mapping[str, Any]) -> tuple[Execution, ...]:
     layer_bodies = {block["name"] for block in schedule["blocks"]}
     rows = [
-        (schedule["bodies"][body]["name"], layer, slot) for body, layer, _, slot, _, _ in _EXECUTION.iter_unpack(table)
+        (schedule["bodies"][body]["name"], layer, side, slot)
+        for body, layer, side, slot, _, _ in _EXECUTION.iter_unpack(table)
     ]
     # Bodies may share layers. If there are as many numbers as stored layers, the number says which layer it is.
-    numbers = {layer for name, layer, _ in rows if name in layer_bodies}
+    numbers = {layer for name, layer, _, _ in rows if name in layer_bodies}
     shared = len(numbers) == schedule["unique_layers"]
     visits: Counter[tuple[str, int]] = Counter()
     executions = []
-    for index, (name, layer, slot) in enumerate(rows):
+    for index, (name, layer, side, slot) in enumerate(rows):
         group = bisect.bisect_right(schedule["visit_begin"], index) - 1
         is_layer = name in layer_bodies
         key = ("" if is_layer and shared else name, layer if is_layer else 0)
-        executions.append(Execution(visits[key], group, name, is_layer, layer, slot))
+        executions.append(Execution(visits[key], group, name, is_layer, layer, side, slot))
         visits[key] += 1
     return tuple(executions)
 
@@ -88,7 +90,7 @@ def _model_lines(facts: Facts) -> list[str]:
     manifest, kv = facts.manifest, facts.manifest["kv"]
     target = manifest["target"]
     rows = {
-        "model": f"{manifest['name']} ({manifest['architecture']})",
+        "model": f"{_title(facts)} ({manifest['architecture']})",
         "made by": manifest["producer"],
         "file": f"{facts.path} ({size(facts.path.stat().st_size)})",
         "target": " ".join([target["kind"], target.get("cpu", ""), *target.get("features", [])]),
@@ -100,6 +102,11 @@ def _model_lines(facts: Facts) -> list[str]:
         "holds": ", ".join(_extras(manifest)) or "no tokenizer, no chat template, no trace points",
     }
     return [f"{name:9}{value}" for name, value in rows.items()]
+
+
+def _title(facts: Facts) -> str:
+    """What the model is called; a module typed by hand may have no name but its file's."""
+    return facts.manifest["name"] or facts.path.stem
 
 
 def _extras(manifest: Mapping[str, Any]) -> list[str]:
@@ -150,9 +157,43 @@ def _residency(facts: Facts) -> str:
         return "residency: no block is visited twice"
     if not facts.cache_bytes:
         return "residency: the size of this machine's last-level cache is unknown"
-    weights, cache = facts.manifest["weight_bytes"], facts.cache_bytes
-    verdict = "fit" if weights <= cache else "do not fit"
-    return f"residency: {size(weights)} of weights {verdict} this machine's last-level cache of {size(cache)}"
+    read, cache = _bytes_between_visits(facts), facts.cache_bytes
+    verdict = "fit" if read <= cache else "do not fit"
+    what = f"{size(read)} of weights, read from one visit to the next,"
+    return f"residency: {what} {verdict} this machine's last-level cache of {size(cache)}"
+
+
+def _bytes_between_visits(facts: Facts) -> float:
+    """The most weight bytes that are read from one visit of a layer up to its next one, each of them once."""
+    shared, varying = _body_bytes(facts)
+    last: dict[tuple[str, int], int] = {}
+    most = 0.0
+    for index, run in enumerate(facts.executions):
+        first = last.get((run.body, run.layer))
+        if first is not None:
+            between = facts.executions[first:index]
+            total = sum(shared[body] for body, _ in {(other.body, other.layer) for other in between})
+            total += sum(varying[body] for body, _, _ in {(other.body, other.layer, other.side) for other in between})
+            most = max(most, total)
+        last[run.body, run.layer] = index
+    return most
+
+
+def _body_bytes(facts: Facts) -> tuple[Counter[str], Counter[str]]:
+    """Weight bytes that one execution of each body reads: those that all visits share, and those of its depth alone.
+
+    A stage is called after its body. One that some executions skip is spread over all of them.
+    """
+    executed = Counter(run.body for run in facts.executions)
+    shared: Counter[str] = Counter()
+    varying: Counter[str] = Counter()
+    for stage in facts.manifest["stages"]:
+        for body in executed:
+            if stage["name"].startswith(f"{body}."):
+                share = stage["executions"] / executed[body]
+                varying[body] += share * stage["side_bytes"]
+                shared[body] += share * (stage["bytes"] - stage["side_bytes"])
+    return shared, varying
 
 
 def size(count: float) -> str:
@@ -196,7 +237,7 @@ _PAGE = """<!doctype html>
 
 def write_html(facts: Facts, path: Path) -> None:
     """Draw the schedule into an HTML file without outside references; it appears only when it is complete."""
-    title = html.escape(facts.manifest["name"])
+    title = html.escape(_title(facts))
     page = _PAGE.format(title=title, drawing=_drawing(facts.executions), text=html.escape(describe(facts)))
     partial = path.with_name(path.name + ".partial")
     partial.write_text(page, encoding="utf-8")

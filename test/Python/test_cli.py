@@ -178,6 +178,14 @@ def test_inspect(tmp_path: Path) -> None:
     assert "execution 0, visit 0: layer 0, slot 0" in page.read_text()
 
 
+# Tests that a model without a name is called after its file.
+def test_inspect_nameless(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    path = bundle(tmp_path, 1, "x", changes={"name": ""})
+    assert run("inspect", path, "--html", page).stdout.startswith("model    model (script)\n")
+    assert "<title>model</title>" in page.read_text()
+
+
 # Tests that the drawing does not take the model's place.
 def test_inspect_html_is_the_model(tmp_path: Path) -> None:
     path = bundle(tmp_path, 1, "x")

@@ -78,3 +78,21 @@ def test_schedule_and_sizes(case: str, options: list[str], depth: int, tmp_path:
 )  # fmt: skip
 def test_size(count: float, words: str) -> None:
     assert inspection.size(count) == words
+
+
+# Tests that residency is about what is read from visit to visit, deltas of the depth included, not about all weights.
+@pytest.mark.parametrize(("cache", "verdict"), [(200, "fit"), (199, "do not fit")])
+def test_residency(cache: int, verdict: str) -> None:
+    stages = [
+        {"name": "block.norm.q", "executions": 6, "bytes": 80, "side_bytes": 0},
+        {"name": "block.o", "executions": 3, "bytes": 40, "side_bytes": 20},  # a stage of every other layer
+        {"name": "norm.head", "executions": 1, "bytes": 5000, "side_bytes": 0},
+    ]
+    runs = [inspection.Execution(r, r, "block", True, layer, r, 2 * r + layer) for r in range(3) for layer in range(2)]
+    head = inspection.Execution(0, 3, "coda", False, 0, 0, 0)
+    manifest = {"schedule": {"depth": 3}, "stages": stages, "weight_bytes": 9999}
+    facts = inspection.Facts(Path("m.rondo"), manifest, (*runs, head), cache)
+    assert inspection._residency(facts) == (
+        f"residency: 200 B of weights, read from one visit to the next, {verdict} this machine's last-level cache of "
+        f"{cache} B"
+    )
