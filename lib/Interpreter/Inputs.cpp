@@ -129,7 +129,7 @@ FailureOr<Tensor> Binder::takeArgument(BlockArgument argument) {
   if (number < names.size() && !names[number].empty())
     keys.push_back(names[number]);
   keys.push_back(std::to_string(number));
-  if (isInteger && hasRows(type))
+  if (isInteger && hasRows(type) && keys.front() != "tokens")
     keys.push_back("tokens");
   for (const std::string &key : keys) {
     const Tensor *tensor = take(key);

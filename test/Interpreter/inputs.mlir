@@ -19,6 +19,9 @@ func.func @sum(%x: tensor<?x2xf32>, %scales: tensor<2xf32>, %ids: tensor<?xi32>)
 // RUN: %tensors write %t.in x=F32[2,2]:1,2,3,4 scales=F32[2]:1,2
 // RUN: %{fail} | FileCheck %s --check-prefixes=ERROR,MISSING
 // MISSING-SAME: argument 2 has no input; put a tensor called 'ids' or '2' or 'tokens' into the file of --inputs
+// RUN: %tensors write %t.in x=F32[2,2]:1,2,3,4
+// RUN: not rondo-interp %s --inputs=%t.in --outputs=%t.out --entry=named 2>&1 | FileCheck %s --check-prefix=NAMED
+// NAMED: argument 0 has no input; put a tensor called 'tokens' or '0' into the file of --inputs
 // RUN: %tensors write %t.in x=F32[2,2]:1,2,3,4 scales=F32[2]:1,2 ids=I32[2]:1,2 y=F32[1]:0
 // RUN: %{fail} | FileCheck %s --check-prefixes=ERROR,LEFT
 // LEFT-SAME: input 'y' is for no argument of '@sum'; name it after one, by its name or number, or leave it out
@@ -63,4 +66,8 @@ func.func @scalar(%x: f32) {
 // DYNAMIC: error: argument 0 has type 'tensor<?x?xf32>'; an entry takes tensors
 func.func @dynamic(%x: tensor<?x?xf32>) {
   return
+}
+
+func.func @named(%tokens: tensor<?xi32>) -> tensor<?xi32> {
+  return %tokens : tensor<?xi32>
 }
