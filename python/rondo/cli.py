@@ -14,17 +14,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, TextIO, TypeVar
+from typing import NoReturn, TextIO
 
 from tokenizers import Tokenizer
 
 import rondo
 from rondo import text
+from rondo.arguments import parse_number
 from rondo.convert import command as convert
 from rondo.convert.errors import ConversionError
 from rondo.overwrites import find_overwrite
-
-_Number = TypeVar("_Number", int, float)
 
 _NEW_TOKENS = 256  # unless -n says otherwise
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -120,25 +119,19 @@ def _bundle_path(value: str) -> Path:
 
 
 def _count(value: str) -> int:
-    return _checked(int(value), int(value) >= 0, "at least 0")
+    return parse_number(int, value, lambda count: count >= 0, "at least 0")
 
 
 def _at_least_one(value: str) -> int:
-    return _checked(int(value), int(value) >= 1, "at least 1")
+    return parse_number(int, value, lambda count: count >= 1, "at least 1")
 
 
 def _not_negative(value: str) -> float:
-    return _checked(float(value), 0 <= float(value) < float("inf"), "at least 0")
+    return parse_number(float, value, lambda number: 0 <= number < float("inf"), "at least 0")
 
 
 def _share(value: str) -> float:
-    return _checked(float(value), 0 < float(value) <= 1, "above 0 and at most 1")
-
-
-def _checked(value: _Number, valid: bool, rule: str) -> _Number:
-    if not valid:
-        raise argparse.ArgumentTypeError(f"must be {rule}, got {value}")
-    return value
+    return parse_number(float, value, lambda number: 0 < number <= 1, "above 0 and at most 1")
 
 
 # --- Commands ---------------------------------------------------------------------------------------------------------
@@ -259,7 +252,14 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _tokenizer(model: rondo.Model, options: argparse.Namespace) -> Tokenizer:
-    content = options.tokenizer.read_bytes() if options.tokenizer else model.tensor("tokenizer.json")
+    if not options.tokenizer:
+        return text.tokenizer_from_bytes(model.tensor("tokenizer.json"))
+    try:
+        content = options.tokenizer.read_bytes()
+    except OSError as error:
+        raise text.TextError(
+            f"cannot read --tokenizer {options.tokenizer}: {error.strerror}; give a tokenizer.json, or leave it out"
+        ) from None
     return text.tokenizer_from_bytes(content)
 
 

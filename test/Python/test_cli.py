@@ -113,6 +113,29 @@ def test_chat_up_to_the_context(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "!\n", "")
 
 
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        ("--temperature=x", "argument --temperature: must be a number at least 0, got 'x'"),
+        ("--temperature=-1", "argument --temperature: must be at least 0, got -1"),
+        ("--top-k=1.5", "argument --top-k: must be a whole number at least 0, got '1.5'"),
+        ("--top-p=all", "argument --top-p: must be a number above 0 and at most 1, got 'all'"),
+        ("-n=0", "argument -n/--max-new-tokens: must be at least 1, got 0"),
+    ],
+)
+def test_wrong_numbers(option: str, reason: str) -> None:
+    done = run("run", "model.rondo", "-p", "x", option)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "rondo run: error: " + reason
+
+
+def test_tokenizer_absent(tmp_path: Path) -> None:
+    done = run("run", bundle(tmp_path, 1, "x"), "-p", "x", "--tokenizer=nope")
+    assert done.returncode == 1
+    reason = "No such file or directory; give a tokenizer.json, or leave it out"
+    assert done.stderr == f"rondo: error: cannot read --tokenizer nope: {reason}\n"
+
+
 # Tests that what is no bundle is called what it is, with the way to one.
 @pytest.mark.parametrize(
     ("content", "reason"),

@@ -293,11 +293,21 @@ def test_without_gguf(plain_gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "gguf", None)
     monkeypatch.delitem(sys.modules, "rondo.reference.gguf_file", raising=False)
     monkeypatch.delitem(sys.modules, "rondo.convert.gguf_tokenizer", raising=False)
-    with pytest.raises(ConversionError, match=r"plain.gguf needs gguf: pip install 'rondo\[convert\]'"):
+    with pytest.raises(ConversionError, match=r"plain.gguf needs gguf: pip install './python\[convert\]'"):
         open_source(plain_gguf)
 
 
 # --- Tokenizers -------------------------------------------------------------------------------------------------------
+
+
+# Tests that a file that is cut short is called so, in our words.
+@pytest.mark.parametrize("size", [2, 100, 3000])
+def test_cut_gguf(plain_gguf: Path, tmp_path: Path, size: int) -> None:
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(plain_gguf.read_bytes()[:size])
+    message = rf"{cut} is not a GGUF file, or is cut short or damaged; copy or download it again"
+    with pytest.raises(CheckpointError, match=message):
+        open_source(cut)
 
 
 def byte_letters() -> list[str]:

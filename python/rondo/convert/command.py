@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from rondo.arguments import parse_number
 from rondo.convert.errors import ConversionError
 
 _BAR = 30  # characters
@@ -38,21 +39,15 @@ def add_parsers(parser: argparse.ArgumentParser) -> None:
 
 
 def _visits(text: str) -> int:
-    return _checked(int(text), int(text) >= 2, "at least 2")
+    return parse_number(int, text, lambda visits: visits >= 2, "at least 2")
 
 
 def _rank(text: str) -> int:
-    return _checked(int(text), int(text) >= 0, "at least 0")
+    return parse_number(int, text, lambda rank: rank >= 0, "at least 0")
 
 
 def _scale(text: str) -> float:
-    return _checked(float(text), 0 < float(text) < math.inf, "above 0 and finite")
-
-
-def _checked(value: float, valid: bool, rule: str) -> float:
-    if not valid:
-        raise argparse.ArgumentTypeError(f"must be {rule}, got {value}")
-    return value
+    return parse_number(float, text, lambda scale: 0 < scale < math.inf, "above 0 and finite")
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -66,7 +66,7 @@ class Report:
         try:
             from rondo.convert.heat_map import write_heat_map
         except ModuleNotFoundError as error:
-            self.notes.append(f"no {IMAGE_NAME}: {error.name} is not installed (pip install 'rondo[convert]')")
+            self.notes.append(f"no {IMAGE_NAME}: {error.name} is not installed (pip install './python[convert]')")
             return
         write_heat_map(self, folder / IMAGE_NAME)
 

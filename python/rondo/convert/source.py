@@ -68,7 +68,7 @@ def open_source(path: Path) -> Source:
         try:
             from rondo.convert.gguf_source import open_gguf_source
         except ModuleNotFoundError as error:
-            raise ConversionError(f"reading {path} needs {error.name}: pip install 'rondo[convert]'") from error
+            raise ConversionError(f"reading {path} needs {error.name}: pip install './python[convert]'") from error
         return open_gguf_source(path)
     raise ConversionError(f"{path} is neither a model folder nor a .gguf file")
 

@@ -17,6 +17,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from rondo import __version__
+from rondo.arguments import parse_number
 from rondo.overwrites import find_overwrite
 from rondo.reference import (
     CheckpointError,
@@ -85,14 +86,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _token_list(text: str) -> list[int]:
-    return [int(part) for part in text.split(",") if part]
+    return [_count(part) for part in text.split(",") if part]
 
 
 def _count(text: str) -> int:
-    count = int(text)
-    if count < 0:
-        raise ValueError
-    return count
+    return parse_number(int, text, lambda count: count >= 0, "at least 0")
 
 
 def _checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:

@@ -74,8 +74,12 @@ class GgufFile:
     def __init__(self, path: Path) -> None:
         try:
             reader = gguf.GGUFReader(path)
-        except (OSError, ValueError, IndexError) as error:
+        except OSError as error:
             raise CheckpointError(f"cannot read {path}: {error}") from error
+        except (ValueError, IndexError) as error:  # NumPy's words about slices of the file
+            raise CheckpointError(
+                f"{path} is not a GGUF file, or is cut short or damaged; copy or download it again"
+            ) from error
         self.path = path
         self.fields = Fields(reader, path)
         self.tensors = {tensor.name: tensor for tensor in reader.tensors}

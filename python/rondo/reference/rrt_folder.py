@@ -71,7 +71,7 @@ class _TrainConfig:
         try:
             import yaml
         except ModuleNotFoundError:
-            raise CheckpointError(f"reading {path} needs PyYAML: pip install 'rondo[convert]'") from None
+            raise CheckpointError(f"reading {path} needs PyYAML: pip install './python[convert]'") from None
         self.path = path
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
