@@ -11,7 +11,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, TextIO
@@ -26,6 +26,8 @@ from rondo.convert.errors import ConversionError
 from rondo.overwrites import find_overwrite
 
 _NEW_TOKENS = 256  # unless -n says otherwise
+# Lines of a chat that are for us, not for the model.
+_EXIT, _CLEAR = "/exit", "/clear"
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
@@ -59,7 +61,13 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("compile", help="compile a checkpoint; takes the options of rondoc")
     convert.add_parsers(commands.add_parser("convert", help="make another checkpoint of a checkpoint"))
     _add_run(commands.add_parser("run", help="continue a text"))
-    _add_chat(commands.add_parser("chat", help="talk to a model with its own chat template"))
+    _add_chat(
+        commands.add_parser(
+            "chat",
+            help="talk to a model with its own chat template",
+            epilog=f"A line {_CLEAR} forgets the conversation, {_EXIT} ends it, as the end of input does.",
+        )
+    )
     _add_inspect(commands.add_parser("inspect", help="show what a model file holds and does"))
     return parser
 
@@ -159,7 +167,7 @@ def find_tool(name: str) -> str:
 
 def _run(options: argparse.Namespace) -> int:
     prompt = text.from_outside(_standard_input().read() if options.prompt == "-" else options.prompt, "the prompt")
-    with rondo.load(options.model, threads=options.threads) as model:
+    with _load(options) as model:
         writer = _Writer(model, _tokenizer(model, options), options)
         ids = writer.encode(prompt, add_special_tokens=True)
         left = max(1, _room(model, ids))  # the runtime tells what is wrong with a prompt beyond the context
@@ -173,29 +181,47 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _load(options: argparse.Namespace) -> rondo.Model:
+    """The model, ready to run; warns as rondo-run does if it gets fewer threads than asked for."""
+    model = rondo.load(options.model, threads=options.threads)
+    if model.threads < options.threads:
+        _say(f"warning: {options.threads} threads asked for, {model.threads} cores allowed; using {model.threads}")
+    return model
+
+
+def _say(message: str) -> None:
+    """Tell the user something beside the model's text."""
+    print(f"rondo: {message}", file=sys.stderr, flush=True)
+
+
 def _chat(options: argparse.Namespace) -> int:
-    with rondo.load(options.model, threads=options.threads) as model:
+    with _load(options) as model:
         tokenizer = _tokenizer(model, options)
         template = text.ChatTemplate(model.tensor("chat_template.jinja"), tokenizer, model.stop_tokens)
         writer = _Writer(model, tokenizer, options)
         system = text.from_outside(options.system or "", "--system")
-        messages = [{"role": "system", "content": system}] if system else []
+        opening = [{"role": "system", "content": system}] if system else []
+        messages = opening
         for line in _lines():
+            if line.strip() == _EXIT:
+                break
+            if line.strip() == _CLEAR:
+                messages = opening
+                _say("the conversation is cleared")
+                continue
             question = {"role": "user", "content": text.from_outside(line, "the line")}
             ids = writer.encode(template.render([*messages, question]), add_special_tokens=False)
             if _room(model, ids) > 0:
-                messages += [question, {"role": "assistant", "content": _turn(writer, ids)}]
+                messages = [*messages, question, {"role": "assistant", "content": _turn(writer, ids)}]
             else:
                 _refuse_line(len(ids), model.context)
     return 0
 
 
 def _refuse_line(tokens: int, context: int) -> None:
-    print(
-        f"rondo: the conversation with this line has {tokens} tokens, the context holds {context}; the line is left "
-        "out: shorten it, begin a new chat, or compile with a larger --context",
-        file=sys.stderr,
-        flush=True,
+    _say(
+        f"the conversation with this line has {tokens} tokens, the context holds {context}; the line is left out: "
+        f"shorten it, begin anew with {_CLEAR}, or compile with a larger --context"
     )
 
 
@@ -207,14 +233,19 @@ def _room(model: rondo.Model, ids: Sequence[int]) -> int:
 def _turn(writer: _Writer, ids: Sequence[int]) -> str:
     """Print the answer as it comes and return it; an interrupt cuts it short and leaves the conversation open."""
     answer = ""
-    wanted = writer.options.max_new_tokens or _NEW_TOKENS
+    wanted, room = writer.options.max_new_tokens or _NEW_TOKENS, _room(writer.model, ids)
+    given: list[int] = []
     try:
-        for piece in writer.answer(ids, min(wanted, _room(writer.model, ids))):
+        for piece in writer.answer(ids, min(wanted, room), given):
             print(piece, end="", flush=True)
             answer += piece
     except KeyboardInterrupt:
         print(" [interrupted]", end="")
-    print()
+        given.clear()
+    print(flush=True)
+    if given and given[-1] not in writer.model.stop_tokens:
+        way_out = "-n N allows more" if wanted < room else f"the context is full: go on with {_CLEAR}"
+        _say(f"the answer is cut at token {len(given)}; {way_out}")
     return answer
 
 
@@ -278,8 +309,12 @@ class _Writer:
             raise text.TextError("the prompt is empty; give at least one character")
         return ids
 
-    def answer(self, ids: Sequence[int], new_tokens: int) -> Iterator[str]:
-        """Pieces of text of at most `new_tokens` tokens after the prompt `ids`, without the token that ends it."""
+    def answer(self, ids: Sequence[int], new_tokens: int, given: list[int] | None = None) -> Iterator[str]:
+        """Pieces of text of at most `new_tokens` tokens after the prompt `ids`, without the token that ends it.
+
+        The tokens, with that one, are appended to `given` as they come.
+        """
+        given = [] if given is None else given
         options = self.options
         tokens = self.model.generate(
             ids,
@@ -290,7 +325,14 @@ class _Writer:
             seed=options.seed,
         )
         stop = set(self.model.stop_tokens)
-        return text.stream_text((token for token in tokens if token not in stop), self.tokenizer.decode)
+        return text.stream_text((token for token in _noting(tokens, given) if token not in stop), self.tokenizer.decode)
+
+
+def _noting(tokens: Iterable[int], given: list[int]) -> Iterator[int]:
+    """The tokens, each of which is appended to `given` when it comes."""
+    for token in tokens:
+        given.append(token)
+        yield token
 
 
 if __name__ == "__main__":

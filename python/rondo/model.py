@@ -98,6 +98,13 @@ class Model:
         return _new_tokens(scheduler, request)
 
     @property
+    def threads(self) -> int:
+        """Threads that run the model."""
+        if self._session is None:
+            raise ValueError("the model is closed")
+        return self._session.threads
+
+    @property
     def vocabulary(self) -> int:
         """Number of token ids."""
         return self._open_bundle().vocabulary

@@ -110,7 +110,36 @@ def test_chat_beyond_the_context(tmp_path: Path) -> None:
 # Tests that an answer may fill the context, whatever -n asks for.
 def test_chat_up_to_the_context(tmp_path: Path) -> None:
     done = run("chat", bundle(tmp_path, 1, ""), "-n", "1000", stdin="h" * (128 - len("<user:<")) + "\n")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "!\n", "")
+    assert (done.returncode, done.stdout) == (0, "!\n")
+    assert done.stderr == "rondo: the answer is cut at token 1; the context is full: go on with /clear\n"
+
+
+# Tests that an answer that reaches its limit is marked, beside the text, and one that ends by itself is not.
+def test_chat_cut(tmp_path: Path) -> None:
+    path = bundle(tmp_path, len("<user:hi<"), "okay")
+    cut = run("chat", path, "-n", "4", stdin="hi\n")
+    assert (cut.stdout, cut.stderr) == ("okay\n", "rondo: the answer is cut at token 4; -n N allows more\n")
+    whole = run("chat", path, "-n", "5", stdin="hi\n")
+    assert (whole.stdout, whole.stderr) == ("okay\n", "")
+
+
+# Tests the lines that the model does not see: /clear leaves only the system message, after /exit nothing is read.
+def test_chat_commands(tmp_path: Path) -> None:
+    path = bundle(tmp_path, len("<system:s<user:hi<"), "ok")
+    done = run("chat", path, "--system", "s", stdin="hi\n /clear \nhi\n/exit\nhi\n")
+    assert (done.returncode, done.stdout) == (0, "ok\nok\n")
+    assert done.stderr == "rondo: the conversation is cleared\n"
+    assert "/clear forgets the conversation, /exit ends it" in " ".join(run("chat", "--help").stdout.split())
+
+
+# Tests that a wish for more threads than there are cores is heard and not met, as rondo-run has it.
+def test_threads_beyond_the_cores(tmp_path: Path) -> None:
+    path = bundle(tmp_path, 1, "ok")
+    done = run("run", path, "-p", "x", "--threads", "512")
+    assert done.stdout == "ok\n"
+    cores = rondo.load(path).threads
+    assert done.stderr == f"rondo: warning: 512 threads asked for, {cores} cores allowed; using {cores}\n"
+    assert run("run", path, "-p", "x", "--threads", "1").stderr == ""
 
 
 @pytest.mark.parametrize(
