@@ -93,6 +93,14 @@ def Rondo_BlockOp : Rondo_Op<"block", [
     SingleBlockImplicitTerminator<"YieldOp"> /*block_c1*/]> {
   let summary = "a stack of operations that executions share";
   let description = [{
+    Syntax:
+
+    ```
+    operation ::= `rondo.block` $sym_name `(` (%name `:` type (`,` %name `:` type)*)? `)`
+                  (`->` result-types)? (`caches` `(` $caches `)`)?
+                  (`attributes` attr-dict)? region
+    ```
+
     One body of code with one set of parameter names. `rondo.apply` executes it
     for a layer, a depth and a KV slot; inside, parameters with layers and KV
     caches are taken for that execution. `caches(N)` is the number of KV slots
@@ -182,6 +190,14 @@ def Rondo_LoopOp : Rondo_Op<"loop", [
     SingleBlockImplicitTerminator<"YieldOp"> /*loop_c1*/]> {
   let summary = "run a region a bounded number of times over carried state";
   let description = [{
+    Syntax:
+
+    ```
+    operation ::= `rondo.loop` %index `to` $count
+                  (`carries` `(` %name `=` $init (`,` %name `=` $init)* `)` `:` types)?
+                  (`attributes` attr-dict)? region
+    ```
+
     The loop over depth, or over the layers of a block. Loops nest; the depth of
     an execution is the tuple of induction values. The trip count is static.
 
