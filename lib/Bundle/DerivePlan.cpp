@@ -42,7 +42,8 @@ private:
   LogicalResult readModuleAttributes();
   LogicalResult readSchedule();
   void keepLayers();
-  LogicalResult readEnds();
+  LogicalResult readTokens();
+  LogicalResult readOutputs();
   LogicalResult readStates();
   LogicalResult readInputs(const std::map<int64_t, int64_t> &offsets);
   void readStages(rt::BodyOp body);
@@ -314,42 +315,67 @@ PlanBuilder::readInputs(const std::map<int64_t, int64_t> &offsets) {
 }
 
 //===----------------------------------------------------------------------===//
-// Tokens and logits
+// What goes in and what comes out
 //===----------------------------------------------------------------------===//
 
-/// Width of the outputs that `stage` contracts to, without padding.
-static int64_t getOutputWidth(rt::StageOp stage, SymbolTable &symbols) {
-  int64_t width = 0;
-  stage.walk([&](rt::ContractOp contract) {
-    auto packed = symbols.lookup<rt::PackedOp>(contract.getWeights());
-    if (packed)
-      width = cast<rt::LayoutAttr>(packed.getRows()[0]).getWidth();
+/// What embeddings look up, by their tables' sizes. A prelude that maps what it
+/// looked up to another width ends in a contraction.
+LogicalResult PlanBuilder::readTokens() {
+  int64_t tokens = 0;
+  module.walk([&](rt::EmbedOp embed) {
+    plan.hidden = embed.getWidth();
+    auto packed = symbols.lookup<rt::PackedOp>(embed.getTable());
+    if (!packed)
+      return;
+    int64_t entries = cast<rt::LayoutAttr>(packed.getRows()[0]).getWidth();
+    if (embed.getField() == RowField::Token)
+      tokens = tokens ? std::min(tokens, entries) : entries;
+    else if (embed.getField() == RowField::TokenType)
+      plan.tokenTypes =
+          plan.tokenTypes ? std::min(plan.tokenTypes, entries) : entries;
   });
-  return width;
+  for (auto body : module.getOps<rt::BodyOp>())
+    if (body.getKind() == rt::BodyKind::Prelude)
+      body.walk([&](rt::ContractOp contract) {
+        auto packed = symbols.lookup<rt::PackedOp>(contract.getWeights());
+        if (packed)
+          plan.hidden = cast<rt::LayoutAttr>(packed.getRows()[0]).getWidth();
+      });
+  plan.vocabulary = tokens;
+  if (tokens)
+    return success();
+  return module.emitError("expected an embedding of tokens");
 }
 
-/// Finds the embedding, which has the model's width, and the logits buffer,
-/// which has the vocabulary's.
-LogicalResult PlanBuilder::readEnds() {
-  module.walk([&](rt::EmbedOp embed) { plan.hidden = embed.getWidth(); });
-  module.walk([&](rt::BufferOp buffer) {
-    if (!buffer.getLogits())
-      return;
-    plan.logitsStride = cast<MemRefType>(buffer.getType()).getDimSize(1);
-    for (Operation *user : buffer->getUsers())
-      if (auto stage = user->getParentOfType<rt::StageOp>())
-        plan.vocabulary = getOutputWidth(stage, symbols);
-  });
-  if (plan.hidden && plan.vocabulary)
-    return success();
-  return module.emitError("expected an embedding of tokens and a stage that "
-                          "writes logits: this version's bundles hold decoders "
-                          "with a language-model head");
+/// Results stand one after another in a row of the logits buffer, each padded
+/// to whole chunks. Logits have the vocabulary's width.
+LogicalResult PlanBuilder::readOutputs() {
+  auto outputs = module->getAttrOfType<ArrayAttr>(kOutputsAttr);
+  plan.logitsStride = rt::getLogitsLanes(module);
+  if (!outputs || outputs.empty() || !plan.logitsStride)
+    return module.emitError("expected the module attribute '")
+           << kOutputsAttr
+           << "' of phase 'step' and a stage that writes outputs";
+  int64_t end = 0;
+  for (DictionaryAttr output : outputs.getAsRange<DictionaryAttr>()) {
+    auto name = output.getAs<StringAttr>("name");
+    auto first = output.getAs<BoolAttr>("first");
+    int64_t width = getInteger(output, "width");
+    plan.outputs.push_back(
+        {name ? name.str() : "", width, end, first && first.getValue()});
+    end += llvm::alignTo(width, rt::kLanes);
+  }
+  if (plan.outputs.front().name == kLogitsOutput)
+    plan.vocabulary = plan.outputs.front().width;
+  auto scope = module->getAttrOfType<StringAttr>(kScopeAttr);
+  plan.cohort = scope && scope.getValue() == "cohort";
+  plan.kv.chunkInvariant = !plan.cohort;
+  return success();
 }
 
 FailureOr<Plan> PlanBuilder::build() {
   if (failed(readModuleAttributes()) || failed(readSchedule()) ||
-      failed(readEnds()))
+      failed(readTokens()) || failed(readOutputs()))
     return failure();
   if (failed(readStates()))
     return failure();

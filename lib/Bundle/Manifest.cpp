@@ -278,7 +278,17 @@ static void writeShape(OStream &json, const ManifestInputs &inputs) {
   json.attribute("arena_bytes", inputs.plan.arenaBytes);
   json.attribute("scratch_bytes", inputs.plan.scratchBytes);
   json.attribute("logits_stride", inputs.plan.logitsStride);
-  json.attribute("outputs", "logits");
+  json.attribute("token_types", inputs.plan.tokenTypes);
+  json.attribute("scope", inputs.plan.cohort ? "cohort" : "row");
+  json.attributeArray("outputs", [&] {
+    for (const OutputPlan &output : inputs.plan.outputs)
+      json.object([&] {
+        json.attribute("name", clean(output.name));
+        json.attribute("width", output.width);
+        json.attribute("offset", output.offset);
+        json.attribute("first", output.first);
+      });
+  });
 }
 
 std::string rondo::writeManifest(const ManifestInputs &inputs,

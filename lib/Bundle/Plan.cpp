@@ -52,6 +52,14 @@ static void visit(InputPlan &input, Visitor &visitor) {
 }
 
 template <typename Visitor>
+static void visit(OutputPlan &output, Visitor &visitor) {
+  visitor("name", output.name);
+  visitor("width", output.width);
+  visitor("offset", output.offset);
+  visitor("first", output.first);
+}
+
+template <typename Visitor>
 static void visit(StagePlan &stage, Visitor &visitor) {
   visitor("name", stage.name);
   visitor("executions", stage.executions);
@@ -70,6 +78,8 @@ static void visit(TracePlan &point, Visitor &visitor) {
 
 template <typename Visitor> static void visit(Plan &plan, Visitor &visitor) {
   visitor("vocabulary", plan.vocabulary);
+  visitor("token_types", plan.tokenTypes);
+  visitor("cohort", plan.cohort);
   visitor("hidden", plan.hidden);
   visitor("arena_bytes", plan.arenaBytes);
   visitor("scratch_bytes", plan.scratchBytes);
@@ -81,6 +91,7 @@ template <typename Visitor> static void visit(Plan &plan, Visitor &visitor) {
   visitor("unique_layers", plan.uniqueLayers);
   visitor("executed_layers", plan.executedLayers);
   visitor("depth", plan.depth);
+  visitor("outputs", plan.outputs);
   visitor("states", plan.states);
   visitor("inputs", plan.inputs);
   visitor("stages", plan.stages);

@@ -194,7 +194,9 @@ LogicalResult Binder::bindRows() {
   FailureOr<std::vector<int64_t>> sequences = takeNumbers("sequences");
   FailureOr<std::vector<int64_t>> positions = takeNumbers("positions");
   FailureOr<std::vector<int64_t>> numbers = takeNumbers("steps");
-  if (failed(sequences) || failed(positions) || failed(numbers))
+  FailureOr<std::vector<int64_t>> types = takeNumbers("token_types");
+  if (failed(sequences) || failed(positions) || failed(numbers) ||
+      failed(types))
     return failure();
   std::map<int64_t, std::vector<int64_t>> steps;
   for (int64_t row = 0; row < *rowCount; ++row)
@@ -206,7 +208,7 @@ LogicalResult Binder::bindRows() {
     for (int64_t row : rows) {
       int64_t sequence = (*sequences)[row];
       int64_t position = counted ? lengths[sequence]++ : (*positions)[row];
-      inputs.rows[row] = {sequence, position};
+      inputs.rows[row] = {sequence, position, (*types)[row]};
     }
     inputs.steps.push_back(std::move(rows));
   }
@@ -220,7 +222,7 @@ LogicalResult Binder::checkRows() {
   for (const std::vector<int64_t> &step : inputs.steps) {
     std::set<std::pair<int64_t, int64_t>> seen;
     for (int64_t row : step) {
-      auto [sequence, position] = inputs.rows[row];
+      auto [sequence, position, type] = inputs.rows[row];
       if (position < 0)
         return function.emitError("input 'positions' is ")
                << position << " for row " << row << "; positions count from 0";

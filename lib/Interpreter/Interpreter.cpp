@@ -86,9 +86,11 @@ LogicalResult Run::checkSteps() {
 }
 
 std::string Run::getResultName(size_t number) {
+  if (auto output = entry.getResultAttrOfType<OutputAttr>(number, kOutputAttr))
+    return output.getName().str();
   if (entry.getName() == InterpreterOptions().entry &&
       entry.getNumResults() == 1)
-    return "logits";
+    return kLogitsOutput.str();
   return std::to_string(number);
 }
 

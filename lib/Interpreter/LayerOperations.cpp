@@ -16,8 +16,19 @@ using namespace rondo;
 using namespace rondo::interpreter;
 
 //===----------------------------------------------------------------------===//
-// rondo.embed
+// rondo.row_ids, rondo.embed
 //===----------------------------------------------------------------------===//
+
+LogicalResult rondo::interpreter::execute(RowIdsOp op, Frame &frame) {
+  ArrayRef<Row> rows = frame.machine.rows;
+  Tensor result =
+      Tensor::zeros({static_cast<int64_t>(rows.size())}, NumberKind::Integer);
+  bool isPosition = op.getField() == RowField::Position;
+  for (auto [value, row] : llvm::zip(result.values, rows))
+    value = static_cast<double>(isPosition ? row.position : row.tokenType);
+  frame.set(op.getResult(), std::move(result));
+  return success();
+}
 
 /// result[i, :] = scale * table[tokens[i], :]
 LogicalResult rondo::interpreter::execute(EmbedOp op, Frame &frame) {

@@ -24,6 +24,7 @@ namespace rondo::interpreter {
 struct Row {
   int64_t sequence;
   int64_t position;
+  int64_t tokenType = 0;
 };
 
 /// What one row left in one KV slot.

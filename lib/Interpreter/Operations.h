@@ -24,6 +24,7 @@ llvm::LogicalResult execute(LoopOp op, Frame &frame);
 llvm::LogicalResult execute(ApplyOp op, Frame &frame);
 
 // Layers: LayerOperations.cpp.
+llvm::LogicalResult execute(RowIdsOp op, Frame &frame);
 llvm::LogicalResult execute(EmbedOp op, Frame &frame);
 llvm::LogicalResult execute(LinearOp op, Frame &frame);
 llvm::LogicalResult execute(ScaleOp op, Frame &frame);

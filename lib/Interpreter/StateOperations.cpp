@@ -34,6 +34,17 @@ LogicalResult rondo::interpreter::execute(AppendOp op, Frame &frame) {
 // rondo.attend
 //===----------------------------------------------------------------------===//
 
+/// The first position that `row` does not see. With a full mask that is the end
+/// of its sequence, all of which is in the present step.
+static int64_t getEnd(AttendOp op, Row row, Frame &frame) {
+  int64_t end = row.position + 1;
+  if (op.getMask() == Mask::Full)
+    for (const Row &other : frame.machine.rows)
+      if (other.sequence == row.sequence)
+        end = std::max(end, other.position + 1);
+  return end;
+}
+
 /// What `row` may see, in order of positions. Emits an error if something of it
 /// was never written or has another shape than the query asks for.
 static FailureOr<SmallVector<const CacheEntry *>> getSeen(AttendOp op, Row row,
@@ -44,7 +55,8 @@ static FailureOr<SmallVector<const CacheEntry *>> getSeen(AttendOp op, Row row,
   if (op.getWindow())
     first = std::max<int64_t>(0, row.position + 1 - *op.getWindow());
   SmallVector<const CacheEntry *> seen;
-  for (int64_t position = first; position <= row.position; ++position) {
+  int64_t end = getEnd(op, row, frame);
+  for (int64_t position = first; position < end; ++position) {
     auto entry = frame.machine.caches.find({slot, row.sequence, position});
     if (entry == frame.machine.caches.end())
       return op.emitOpError("position ")

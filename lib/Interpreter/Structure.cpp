@@ -39,8 +39,8 @@ Tensor Frame::makeRows(Value value) const {
 /// The table of operations.
 static LogicalResult executeOperation(Operation *op, Frame &frame) {
   return TypeSwitch<Operation *, LogicalResult>(op)
-      .Case<LoopOp, ApplyOp, EmbedOp, LinearOp, ScaleOp, NormOp, ActivationOp,
-            RopeOp, FillOp, ExitOp, AppendOp, AttendOp, TraceOp,
+      .Case<LoopOp, ApplyOp, RowIdsOp, EmbedOp, LinearOp, ScaleOp, NormOp,
+            ActivationOp, RopeOp, FillOp, ExitOp, AppendOp, AttendOp, TraceOp,
             arith::ConstantOp>(
           [&](auto known) { return execute(known, frame); })
       .Default(

@@ -23,6 +23,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -186,6 +187,7 @@ public:
         rondo_rt_model_get_info(state->model.get());
     vocabulary = info->vocabulary;
     stride = info->logits_stride;
+    hasLogits = info->outputs[0].name == std::string_view("logits");
     rondo_rt_scheduler_options options{};
     options.observer = &Scheduler::observe;
     options.observer_user = this;
@@ -209,6 +211,9 @@ public:
   uint32_t submit(const std::vector<uint32_t> &tokens, uint32_t newTokens,
                   const std::vector<uint32_t> &stop, bool allLogits,
                   float temperature, uint32_t topK, float topP, uint64_t seed) {
+    if (allLogits && !hasLogits)
+      raise(RONDO_RT_STATUS_UNSUPPORTED,
+            "the model has no logits; rondo-run --logits writes what it has");
     rondo_rt_request_options options{};
     options.tokens = tokens.data();
     options.token_count = static_cast<uint32_t>(tokens.size());
@@ -328,6 +333,7 @@ private:
   PromptLogits promptLogits;
   size_t vocabulary = 0;
   uint64_t stride = 0;
+  bool hasLogits = false;
 };
 
 } // namespace

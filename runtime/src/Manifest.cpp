@@ -238,6 +238,44 @@ static Error readInputs(const Json &json, Manifest &manifest) {
   return error;
 }
 
+static Error readScope(const std::string &scope, Manifest &manifest) {
+  manifest.cohort = scope == "cohort";
+  if (manifest.cohort || scope == "row")
+    return nullptr;
+  return makeError(RONDO_RT_STATUS_INVALID_BUNDLE,
+                   "'manifest.scope' must be row or cohort, got '%.40s'",
+                   scope.c_str());
+}
+
+/// What is drawn from must be logits of the vocabulary's width at the start of
+/// a row.
+static Error readOutputs(const Json &json, Manifest &manifest) {
+  uint64_t end = 0;
+  Error error = readEach(json, "manifest.outputs", [&](ObjectReader &reader) {
+    Output output;
+    output.name = reader.text("name");
+    output.offset = reader.integer("offset", end, manifest.logitsStride);
+    output.width =
+        reader.integer("width", 1, manifest.logitsStride - output.offset);
+    output.first = reader.boolean("first");
+    end = output.offset + output.width;
+    manifest.outputs.push_back(std::move(output));
+  });
+  if (error)
+    return error;
+  if (manifest.outputs.empty())
+    return makeError(RONDO_RT_STATUS_INVALID_BUNDLE,
+                     "'manifest.outputs' must name at least one output");
+  const Output &first = manifest.outputs.front();
+  if (manifest.hasLogits() &&
+      (first.offset || first.first || first.width != manifest.vocabulary))
+    return makeError(RONDO_RT_STATUS_INVALID_BUNDLE,
+                     "'manifest.outputs' must have logits of all rows at "
+                     "offset 0, %u wide, got offset %u and width %u",
+                     manifest.vocabulary, first.offset, first.width);
+  return nullptr;
+}
+
 static Error readStages(const Json &json, Manifest &manifest) {
   return readEach(json, "manifest.stages", [&](ObjectReader &reader) {
     Stage stage;
@@ -350,13 +388,14 @@ static Error readParts(const Json &json, Manifest &manifest) {
   manifest.rows = reader.integer("rows", 1, 1u << 20);
   manifest.arenaBytes = reader.integer("arena_bytes", 0, kMaxBytes);
   manifest.scratchBytes = reader.integer("scratch_bytes", 0, kMaxBytes);
-  manifest.logitsStride =
-      reader.integer("logits_stride", manifest.vocabulary, kMaxWidth);
+  manifest.logitsStride = reader.integer("logits_stride", 1, kMaxWidth);
+  manifest.tokenTypes = reader.integer("token_types", 0, kMaxCount);
   manifest.weightBytes = reader.integer("weight_bytes", 0, kMaxBytes);
   manifest.arithmetic = reader.text("arithmetic");
   manifest.weightType = reader.text("weights");
   manifest.weightless = reader.boolean("weightless");
-  std::string outputs = reader.text("outputs");
+  std::string scope = reader.text("scope");
+  const Json &outputs = reader.array("outputs");
   const Json &target = reader.object("target");
   const Json &kv = reader.object("kv");
   const Json &stopTokens = reader.array("stop_tokens");
@@ -371,10 +410,10 @@ static Error readParts(const Json &json, Manifest &manifest) {
   const Json &archives = reader.array("archives");
   if (Error error = reader.finish())
     return error;
-  if (outputs != "logits")
-    return makeError(RONDO_RT_STATUS_UNSUPPORTED,
-                     "model writes '%.40s', this runtime serves 'logits' only",
-                     outputs.c_str());
+  if (Error error = readScope(scope, manifest))
+    return error;
+  if (Error error = readOutputs(outputs, manifest))
+    return error;
   if (Error error = readTarget(target, manifest))
     return error;
   if (Error error = readKv(kv, manifest.kv))

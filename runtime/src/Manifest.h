@@ -49,6 +49,14 @@ struct Packing {
   std::string type;
 };
 
+/// A result of the model: where it stands in a row of the logits.
+struct Output {
+  std::string name;
+  uint32_t width = 0;  // floats
+  uint32_t offset = 0; // floats
+  bool first = false;  // only of a sequence's first row
+};
+
 /// Where the rows of a value stand that lives from body to body.
 struct StatePlace {
   uint64_t offset = 0;   // bytes from the arena's start to row 0
@@ -81,6 +89,8 @@ struct Manifest {
   std::string arithmetic;
   std::string weightType;
   uint32_t vocabulary = 0;
+  uint32_t tokenTypes = 0; // 0: the model takes none
+  bool cohort = false;     // all rows of a sequence are computed in one step
   uint32_t context = 0;
   uint32_t sequences = 0;
   uint32_t rows = 0;
@@ -96,6 +106,7 @@ struct Manifest {
   std::vector<uint32_t> visitBegin;
   std::vector<std::string> bodies;
   uint64_t entries[RONDO_RT_ENTRY_COUNT] = {};
+  std::vector<Output> outputs;    // at least one, none overlaps another
   std::vector<StatePlace> states; // by ascending offset, none overlaps another
   std::vector<InputPlace> inputs;
   std::vector<Stage> stages;
@@ -103,6 +114,8 @@ struct Manifest {
   std::vector<TensorEntry> tensors;
   std::vector<Packing> packing;
 
+  /// Whether tokens can be drawn from what the model computes.
+  bool hasLogits() const { return outputs.front().name == "logits"; }
   /// The tensor `name`, or null.
   const TensorEntry *findTensor(std::string_view name) const;
   /// Floats of the widest trace point, 0 without any.

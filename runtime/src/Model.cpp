@@ -309,6 +309,13 @@ void Model::fillInfo() {
   info_.visit_count = visitClasses_.size();
   info_.visit_classes = visitClasses_.data();
   info_.rows_in_flight = manifest_.rowsInFlight();
+  info_.token_types = manifest_.tokenTypes;
+  info_.cohort = manifest_.cohort;
+  for (const Output &output : manifest_.outputs)
+    outputs_.push_back(
+        {output.name.c_str(), output.offset, output.width, output.first});
+  info_.outputs = outputs_.data();
+  info_.output_count = outputs_.size();
 }
 
 rondo_rt_entry_fn Model::entry(rondo_rt_entry which) const {

@@ -81,6 +81,7 @@ private:
   const rondo_rt_execution *executions_ = nullptr;
   std::vector<uint32_t> visitClasses_; // [visits]
   rondo_rt_model_info info_ = {};
+  std::vector<rondo_rt_output> outputs_; // of the manifest, as C sees them
 };
 
 } // namespace rondo_rt

@@ -38,6 +38,17 @@ Error Scheduler::create(Session &session,
     return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT, "unknown flags %x",
                      options.flags);
   bool depthwise = options.flags & RONDO_RT_SCHEDULER_DEPTHWISE;
+  if (manifest.cohort && depthwise)
+    return makeError(RONDO_RT_STATUS_UNSUPPORTED,
+                     "all positions of the model's sequences see each other, "
+                     "so its rows cannot be at different depths; run whole "
+                     "steps");
+  if (manifest.cohort && options.chunk && options.chunk != manifest.rows)
+    return makeError(RONDO_RT_STATUS_UNSUPPORTED,
+                     "all positions of the model's sequences see each other, "
+                     "so no prompt can be cut into chunks of %u tokens; leave "
+                     "the chunk at its default",
+                     options.chunk);
   if (!manifest.kv.chunkInvariant && depthwise)
     return makeError(RONDO_RT_STATUS_UNSUPPORTED,
                      "the model's KV policy depends on how a prompt is cut, so "
@@ -58,6 +69,41 @@ Scheduler::~Scheduler() {
       session_.freeSequence(request.sequence);
 }
 
+Error Scheduler::checkTokenTypes(
+    const rondo_rt_request_options &options) const {
+  if (!options.token_types)
+    return nullptr;
+  uint32_t types = session_.model().manifest().tokenTypes;
+  for (uint32_t i = 0; i < options.token_count; ++i)
+    if (options.token_types[i] >= types)
+      return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
+                       types ? "token type %u at position %u is not below the "
+                               "model's %u types"
+                             : "token type %u at position %u: the model has %u "
+                               "types; give none",
+                       options.token_types[i], i, types);
+  return nullptr;
+}
+
+/// A sequence whose positions all see each other is one step.
+Error Scheduler::checkCohort(const rondo_rt_request_options &options) const {
+  const Manifest &manifest = session_.model().manifest();
+  if (!manifest.cohort)
+    return nullptr;
+  if (options.new_tokens)
+    return makeError(RONDO_RT_STATUS_UNSUPPORTED,
+                     "the model is no decoder: all positions of a sequence see "
+                     "each other, so none comes next; ask for no new tokens, "
+                     "but for the outputs of the prompt");
+  if (options.token_count <= manifest.rows)
+    return nullptr;
+  return makeError(RONDO_RT_STATUS_EXHAUSTED,
+                   "all positions of a sequence see each other and need one "
+                   "step, but there are %u tokens and a step has %u rows; "
+                   "compile with --rows=%u or give fewer tokens",
+                   options.token_count, manifest.rows, options.token_count);
+}
+
 Error Scheduler::checkRequest(const rondo_rt_request_options &options) const {
   const Manifest &manifest = session_.model().manifest();
   if (options.flags &
@@ -73,6 +119,15 @@ Error Scheduler::checkRequest(const rondo_rt_request_options &options) const {
           RONDO_RT_STATUS_INVALID_ARGUMENT,
           "token %u at position %u is outside the vocabulary of %u",
           options.tokens[i], i, manifest.vocabulary);
+  if (Error error = checkTokenTypes(options))
+    return error;
+  if (Error error = checkCohort(options))
+    return error;
+  if (options.new_tokens && !manifest.hasLogits())
+    return makeError(RONDO_RT_STATUS_UNSUPPORTED,
+                     "the model has no logits to draw tokens from, but "
+                     "'%.40s'; ask for no new tokens",
+                     manifest.outputs.front().name.c_str());
   // The last new token is never an input.
   uint64_t needed = static_cast<uint64_t>(options.token_count) +
                     (options.new_tokens ? options.new_tokens - 1 : 0);
@@ -92,6 +147,9 @@ Error Scheduler::submit(const rondo_rt_request_options &options,
     return error;
   Request request;
   request.tokens.assign(options.tokens, options.tokens + options.token_count);
+  if (options.token_types)
+    request.tokenTypes.assign(options.token_types,
+                              options.token_types + options.token_count);
   request.tokens.reserve(static_cast<size_t>(options.token_count) +
                          options.new_tokens);
   request.stopTokens.assign(options.stop_tokens,
@@ -185,12 +243,16 @@ bool Scheduler::wantsLogits(const Request &request, uint32_t position) const {
   return position + 1 == request.tokens.size() && request.newTokens > 0;
 }
 
-rondo_rt_row Scheduler::makeRow(const Request &request, uint32_t position) {
+rondo_rt_row Scheduler::makeRow(const Request &request,
+                                uint32_t position) const {
   rondo_rt_row row = {};
   row.position = position;
   row.token = request.tokens[position];
   row.sequence = request.sequence;
-  row.visible = position + 1;
+  bool cohort = session_.model().manifest().cohort;
+  row.visible = cohort ? request.promptLength : position + 1;
+  if (position < request.tokenTypes.size())
+    row.token_type = request.tokenTypes[position];
   row.kind = RONDO_RT_ROW_FULL;
   return row;
 }

@@ -40,7 +40,8 @@ private:
   enum class State { Waiting, Active, Done };
 
   struct Request {
-    std::vector<uint32_t> tokens; // prompt, then new ones
+    std::vector<uint32_t> tokens;     // prompt, then new ones
+    std::vector<uint32_t> tokenTypes; // of the prompt; empty: all 0
     std::vector<uint32_t> stopTokens;
     uint32_t promptLength = 0;
     uint32_t newTokens = 0; // most to generate
@@ -64,7 +65,9 @@ private:
   uint32_t grant(Request &request, uint32_t left);
   void buildRows();
   void appendRows(uint32_t number);
-  static rondo_rt_row makeRow(const Request &request, uint32_t position);
+  Error checkCohort(const rondo_rt_request_options &options) const;
+  Error checkTokenTypes(const rondo_rt_request_options &options) const;
+  rondo_rt_row makeRow(const Request &request, uint32_t position) const;
   bool wantsLogits(const Request &request, uint32_t position) const;
   Error runStep();
   void observeStep();

@@ -261,15 +261,27 @@ Error Session::setSeed(uint64_t seed) {
 // The step
 //===----------------------------------------------------------------------===//
 
-Error Session::checkRow(const rondo_rt_row &row, const rondo_rt_row *previous,
-                        uint32_t index) const {
+/// What the code looks up in tables is inside of them.
+Error Session::checkIds(const rondo_rt_row &row, uint32_t index) const {
   const Manifest &manifest = model_.manifest();
-  if (Error error = checkOpen(row.sequence))
-    return error;
   if (row.token >= manifest.vocabulary)
     return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
                      "row %u has token %u, the vocabulary has %u", index,
                      row.token, manifest.vocabulary);
+  if (row.token_type && row.token_type >= manifest.tokenTypes)
+    return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
+                     "row %u has token type %u, the model has %u types; give 0 "
+                     "where it has none",
+                     index, row.token_type, manifest.tokenTypes);
+  return nullptr;
+}
+
+Error Session::checkRow(const rondo_rt_row &row, const rondo_rt_row *previous,
+                        uint32_t index) const {
+  if (Error error = checkOpen(row.sequence))
+    return error;
+  if (Error error = checkIds(row, index))
+    return error;
   bool continues = previous && previous->sequence == row.sequence;
   if (previous && previous->sequence > row.sequence)
     return makeError(
@@ -290,7 +302,7 @@ Error Session::checkRow(const rondo_rt_row &row, const rondo_rt_row *previous,
                      index, row.sequence);
   if (row.kind != RONDO_RT_ROW_FULL || row.visit != 0 ||
       (row.flags & ~RONDO_RT_ROW_SPECULATIVE) || row.reserved[0] ||
-      row.reserved[1] || row.reserved[2])
+      row.reserved[1])
     return makeError(
         RONDO_RT_STATUS_INVALID_ARGUMENT,
         "row %u has kind %u, visit %u and flags %u; a step runs full "
@@ -319,6 +331,29 @@ Error Session::checkOutputs(const uint32_t *outputRows, uint32_t outputCount,
   return nullptr;
 }
 
+/// `end` is the length of the row's sequence after the step.
+Error Session::checkVisible(const rondo_rt_row &row, uint32_t end,
+                            uint32_t index) const {
+  if (row.visible == 0 || row.visible > end)
+    return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
+                     "row %u may see %u positions, sequence %u has %u", index,
+                     row.visible, row.sequence, end);
+  if (!model_.manifest().cohort)
+    return nullptr;
+  if (sequences_[row.sequence].length)
+    return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
+                     "row %u continues sequence %u, but all positions of the "
+                     "model's sequences see each other; truncate it to 0 and "
+                     "give all its rows in one step",
+                     index, row.sequence);
+  if (row.visible != end)
+    return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
+                     "row %u may see %u positions, but all positions of the "
+                     "model's sequences see each other; set 'visible' to %u",
+                     index, row.visible, end);
+  return nullptr;
+}
+
 Error Session::checkStep(const rondo_rt_row *rows, uint32_t rowCount,
                          const uint32_t *outputRows,
                          uint32_t outputCount) const {
@@ -332,10 +367,8 @@ Error Session::checkStep(const rondo_rt_row *rows, uint32_t rowCount,
   for (uint32_t i = rowCount, end = 0; i-- > 0;) {
     if (i + 1 == rowCount || rows[i + 1].sequence != rows[i].sequence)
       end = rows[i].position + 1;
-    if (rows[i].visible == 0 || rows[i].visible > end)
-      return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
-                       "row %u may see %u positions, sequence %u has %u", i,
-                       rows[i].visible, rows[i].sequence, end);
+    if (Error error = checkVisible(rows[i], end, i))
+      return error;
   }
   return checkOutputs(outputRows, outputCount, rowCount);
 }

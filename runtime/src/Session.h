@@ -83,6 +83,9 @@ private:
   Error checkNoneOpen(const char *what) const;
   Error checkRow(const rondo_rt_row &row, const rondo_rt_row *previous,
                  uint32_t index) const;
+  Error checkIds(const rondo_rt_row &row, uint32_t index) const;
+  Error checkVisible(const rondo_rt_row &row, uint32_t end,
+                     uint32_t index) const;
   Error checkRowCount(uint32_t rowCount) const;
   Error checkOutputs(const uint32_t *outputRows, uint32_t outputCount,
                      uint32_t rowCount) const;

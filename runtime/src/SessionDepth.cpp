@@ -19,6 +19,11 @@ using namespace rondo_rt;
 Error Session::checkDepthCall(const rondo_rt_row *rows,
                               uint32_t rowCount) const {
   const Manifest &manifest = model_.manifest();
+  if (manifest.cohort)
+    return makeError(
+        RONDO_RT_STATUS_UNSUPPORTED,
+        "all positions of the model's sequences see each other, so its rows "
+        "cannot be at different depths; run whole steps");
   if (!manifest.kv.chunkInvariant)
     return makeError(
         RONDO_RT_STATUS_UNSUPPORTED,
@@ -35,13 +40,11 @@ Error Session::checkDepthCall(const rondo_rt_row *rows,
     const rondo_rt_row &row = rows[i];
     if (Error error = checkOpen(row.sequence))
       return error;
-    if (row.token >= manifest.vocabulary)
-      return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
-                       "row %u has token %u, the vocabulary has %u", i,
-                       row.token, manifest.vocabulary);
+    if (Error error = checkIds(row, i))
+      return error;
     if (row.kind > RONDO_RT_ROW_GHOST ||
         (row.flags & ~RONDO_RT_ROW_SPECULATIVE) || row.reserved[0] ||
-        row.reserved[1] || row.reserved[2])
+        row.reserved[1])
       return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
                        "row %u has kind %u and flags %u, which this version "
                        "does not know; use the kinds and flags of abi.h",

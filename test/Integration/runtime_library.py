@@ -21,7 +21,8 @@ DEPTHWISE = 1
 
 class Row(c.Structure):
     _fields_ = [("token", c.c_uint32), ("position", c.c_uint32), ("sequence", c.c_uint32), ("visible", c.c_uint32),
-                ("visit", c.c_uint16), ("kind", c.c_uint8), ("flags", c.c_uint8), ("reserved", c.c_uint32 * 3)]
+                ("visit", c.c_uint16), ("kind", c.c_uint8), ("flags", c.c_uint8), ("token_type", c.c_uint32),
+                ("reserved", c.c_uint32 * 2)]
 
 
 class ModelInfo(c.Structure):
@@ -30,7 +31,8 @@ class ModelInfo(c.Structure):
                 ("weight_bytes", c.c_uint64), ("kv_page_bytes", c.c_uint64), ("stop_tokens", c.c_void_p),
                 ("stop_token_count", c.c_uint32), ("execution_count", c.c_uint32), ("executions", c.c_void_p),
                 ("visit_count", c.c_uint32), ("rows_in_flight", c.c_uint32),
-                ("visit_classes", c.POINTER(c.c_uint32))]
+                ("visit_classes", c.POINTER(c.c_uint32)), ("token_types", c.c_uint32), ("cohort", c.c_uint32),
+                ("outputs", c.c_void_p), ("output_count", c.c_uint32)]
 
 
 class SessionOptions(c.Structure):
@@ -44,7 +46,7 @@ class Sampling(c.Structure):
 class RequestOptions(c.Structure):
     _fields_ = [("tokens", c.POINTER(c.c_uint32)), ("token_count", c.c_uint32), ("new_tokens", c.c_uint32),
                 ("stop_tokens", c.c_void_p), ("stop_token_count", c.c_uint32), ("flags", c.c_uint32),
-                ("sampling", Sampling)]
+                ("sampling", Sampling), ("token_types", c.POINTER(c.c_uint32))]
 
 
 class StepView(c.Structure):

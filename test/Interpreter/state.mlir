@@ -150,3 +150,25 @@ func.func @slots(%x: tensor<?x2xf32>, %q: tensor<?x4xf32>) -> (tensor<?x4xf32>, 
   %b = rondo.apply @read(%q) at(%three) layer(0) side(0) slot(d0) : (tensor<?x4xf32>) -> tensor<?x4xf32>
   return %a, %b : tensor<?x4xf32>, tensor<?x4xf32>
 }
+
+// Tests that with a full mask every row sees all rows of its own sequence: values 1, 3 of sequence 0 and 10 of
+// sequence 1, scores all 0. Position and type of each row are ids.
+// REDEFINE: %{entry} = full
+// REDEFINE: %{in} = full
+// RUN: %tensors write %t.full x=F32[3,1]:1,10,3 sequences=I64[3]:0,1,0 token_types=I64[3]:1,0,2
+// RUN: %{run} | FileCheck --match-full-lines %s --check-prefix=FULL
+// FULL-DAG: mean F64 [3, 1] 2 10 2
+// FULL-DAG: 1 I64 [3] 0 0 1
+// FULL-DAG: 2 I64 [3] 1 0 2
+rondo.block @whole(%x: tensor<?x1xf32>) -> tensor<?x1xf32> caches(1) {
+  rondo.append %x, %x cache(0) heads(1) : tensor<?x1xf32>
+  %z = arith.subf %x, %x : tensor<?x1xf32>
+  %y = rondo.attend %z cache(0) heads(1) kv_heads(1) scale 1.0 full : tensor<?x1xf32>
+  rondo.yield %y : tensor<?x1xf32>
+}
+func.func @full(%x: tensor<?x1xf32>) -> (tensor<?x1xf32> {rondo.output = #rondo.output<"mean">}, tensor<?xi32>, tensor<?xi32>) {
+  %y = rondo.apply @whole(%x) layer(0) side(0) slot(0) : (tensor<?x1xf32>) -> tensor<?x1xf32>
+  %p = rondo.row_ids position : tensor<?xi32>
+  %t = rondo.row_ids token_type : tensor<?xi32>
+  return %y, %p, %t : tensor<?x1xf32>, tensor<?xi32>, tensor<?xi32>
+}

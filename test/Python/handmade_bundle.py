@@ -139,7 +139,9 @@ def _manifest(entry: int) -> dict[str, Any]:
         "arena_bytes": 64,
         "scratch_bytes": 64,
         "logits_stride": LOGITS_STRIDE,
-        "outputs": "logits",
+        "token_types": 0,
+        "scope": "row",
+        "outputs": [{"name": "logits", "width": VOCABULARY, "offset": 0, "first": False}],
         "kv": {
             "type": "f32",
             "slots": 1,

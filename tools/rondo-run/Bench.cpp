@@ -104,6 +104,10 @@ Bench::~Bench() {
 }
 
 void Bench::checkSizes() const {
+  if (info_.cohort)
+    throw InputFailure("--bench: this version measures decoders only, and all "
+                       "positions of this model's sequences see each other; "
+                       "--output=json tells the time of a run");
   uint64_t start = bench_.at.value_or(bench_.prefill);
   uint64_t length = std::max<uint64_t>(bench_.prefill, start + bench_.decode);
   if (length > info_.context)

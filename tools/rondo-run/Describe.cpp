@@ -109,6 +109,10 @@ void rondo_run::describe(const rondo_rt_model *model, bool json) {
                      join(target["features"]));
   line("arithmetic", manifest["arithmetic"]);
   line("vocabulary", number(manifest["vocabulary"]));
+  line("outputs",
+       join(manifest["outputs"], "name") +
+           (manifest["scope"] == "cohort" ? ", of whole sequences in one step"
+                                          : ""));
   line("context", number(manifest["context"]) + " positions, " +
                       number(manifest["sequences"]) + " sequences, " +
                       number(manifest["rows"]) + " rows a step");

@@ -81,7 +81,8 @@ private:
   };
 
   void write(const rondo_rt_step_view &view);
-  void writeLogits(uint32_t sequence, uint32_t position, const float *logits);
+  void addOutputTensors();
+  void writeOutputs(uint32_t sequence, uint32_t position, const float *row);
   void writeTrace(uint32_t sequence, uint32_t position, uint32_t row);
   void addTraceTensors(const rondo_rt_model *model);
   void addDepthTensors(const rondo_rt_model *model);
@@ -91,8 +92,10 @@ private:
   rondo_rt_session *session_;
   const Prompts &prompts_;
   uint64_t logitsStride_;
+  const rondo_rt_output *outputs_;
+  uint32_t outputCount_;
   size_t depth_ = 0;
-  std::unique_ptr<TensorFile> logits_; // tensor s: sequence s
+  std::unique_ptr<TensorFile> logits_; // tensor s * outputs + o
   std::unique_ptr<TensorFile> trace_;
   std::vector<std::vector<Traced>> traced_;   // by sequence
   std::vector<std::vector<AtDepth>> atDepth_; // by sequence, then depth
@@ -104,11 +107,11 @@ RowWriter::RowWriter(const rondo_rt_model *model, rondo_rt_session *session,
     : session_(session), prompts_(prompts) {
   const rondo_rt_model_info *info = rondo_rt_model_get_info(model);
   logitsStride_ = info->logits_stride;
+  outputs_ = info->outputs;
+  outputCount_ = info->output_count;
   if (!options.logitsFile.empty()) {
     logits_ = std::make_unique<TensorFile>(options.logitsFile);
-    for (size_t s = 0; s < prompts.sequences.size(); ++s)
-      logits_->add("logits." + std::to_string(s), prompts.sequences[s].size(),
-                   info->vocabulary);
+    addOutputTensors();
     logits_->open();
   }
   if (!options.traceFile.empty()) {
@@ -117,6 +120,19 @@ RowWriter::RowWriter(const rondo_rt_model *model, rondo_rt_session *session,
     addDepthTensors(model);
     trace_->open();
   }
+}
+
+void RowWriter::addOutputTensors() {
+  for (size_t s = 0; s < prompts_.sequences.size(); ++s)
+    for (uint32_t o = 0; o < outputCount_; ++o) {
+      const rondo_rt_output &output = outputs_[o];
+      std::string name = output.name;
+      name += "." + std::to_string(s);
+      if (output.first)
+        logits_->addVector(name, output.width);
+      else
+        logits_->add(name, prompts_.sequences[s].size(), output.width);
+    }
 }
 
 void RowWriter::addTraceTensors(const rondo_rt_model *model) {
@@ -180,7 +196,7 @@ void RowWriter::write(const rondo_rt_step_view &view) {
     uint32_t request = view.requests[row];
     uint32_t position = view.rows[row].position;
     if (position < prompts_.sequences[request].size())
-      writeLogits(request, position, view.logits + i * logitsStride_);
+      writeOutputs(request, position, view.logits + i * logitsStride_);
   }
   for (uint32_t row = 0; trace_ && row < view.row_count; ++row) {
     uint32_t request = view.requests[row];
@@ -190,12 +206,15 @@ void RowWriter::write(const rondo_rt_step_view &view) {
   }
 }
 
-void RowWriter::writeLogits(uint32_t sequence, uint32_t position,
-                            const float *logits) {
-  if (logits_ && isLast())
-    logits_->writeRow(sequence, position, logits);
+/// Writes the outputs of one position; `row` holds all of them.
+void RowWriter::writeOutputs(uint32_t sequence, uint32_t position,
+                             const float *row) {
+  for (uint32_t o = 0; logits_ && isLast() && o < outputCount_; ++o)
+    if (!outputs_[o].first || position == 0)
+      logits_->writeRow(static_cast<size_t>(sequence) * outputCount_ + o,
+                        position, row + outputs_[o].offset);
   if (trace_ && !prompts_.depths.empty())
-    trace_->writeRow(atDepth_[sequence][depth_].logits, position, logits);
+    trace_->writeRow(atDepth_[sequence][depth_].logits, position, row);
 }
 
 void RowWriter::writeTrace(uint32_t sequence, uint32_t position, uint32_t row) {
@@ -269,12 +288,13 @@ void runToEnd(rondo_rt_scheduler *scheduler) {
   }
 }
 
-void submitAndRun(rondo_rt_scheduler *scheduler,
-                  const std::vector<Prompt> &prompts,
+void submitAndRun(rondo_rt_scheduler *scheduler, const Prompts &prompts,
                   rondo_rt_request_options request, bool oneByOne) {
-  for (size_t s = 0; s < prompts.size() && !caughtSignal; ++s) {
-    request.tokens = prompts[s].data();
-    request.token_count = prompts[s].size();
+  const std::vector<Prompt> &types = prompts.tokenTypes;
+  for (size_t s = 0; s < prompts.sequences.size() && !caughtSignal; ++s) {
+    request.tokens = prompts.sequences[s].data();
+    request.token_count = prompts.sequences[s].size();
+    request.token_types = types.empty() ? nullptr : types[s].data();
     uint32_t number = 0;
     check(rondo_rt_scheduler_submit(scheduler, &request, &number),
           "sequence " + std::to_string(s) + ": ");
@@ -410,6 +430,25 @@ static void checkStopTokens(const GenerateOptions &options,
                          std::to_string(vocabulary) + "; leave it out");
 }
 
+/// Options that a model cannot follow whose sequences run as a whole.
+static void checkCohort(const Options &options,
+                        const rondo_rt_model_info &info) {
+  if (!info.cohort)
+    return;
+  auto refuse = [](const std::string &option, const std::string &why) {
+    throw InputFailure(option +
+                       ": all positions of this model's sequences see "
+                       "each other, " +
+                       why + "; leave the option out");
+  };
+  if (options.generate.newTokens)
+    refuse("--generate", "so that no token comes next");
+  if (options.execute.chunk && options.execute.chunk != info.rows)
+    refuse("--chunk", "so that prompts cannot be cut");
+  if (options.execute.depthwise)
+    refuse("--depthwise", "so that its rows cannot be at different depths");
+}
+
 /// Sets the session's depth to each of the prompts' in turn, which checks them;
 /// the last one stays.
 static void setDepths(rondo_rt_session *session, const Prompts &prompts,
@@ -434,7 +473,7 @@ static Scheduler runPrompts(rondo_rt_session *session, RowWriter &writer,
   check(rondo_rt_scheduler_create(session, &schedulerOptions, &created));
   Scheduler scheduler(created);
   runningScheduler = created;
-  submitAndRun(created, prompts.sequences, request, options.execute.oneByOne);
+  submitAndRun(created, prompts, request, options.execute.oneByOne);
   runningScheduler = nullptr;
   return scheduler;
 }
@@ -460,7 +499,8 @@ static void runOtherDepths(rondo_rt_session *session, RowWriter &writer,
 int rondo_run::generate(rondo_rt_model *model, const Options &options) {
   const rondo_rt_model_info &info = *rondo_rt_model_get_info(model);
   checkStopTokens(options.generate, info.vocabulary);
-  Prompts prompts = readPrompts(options.input, info.vocabulary);
+  checkCohort(options, info);
+  Prompts prompts = readPrompts(options.input, info);
   Session session = createSession(model, options);
   setDepths(session.get(), prompts, options);
   InterruptGuard guard;

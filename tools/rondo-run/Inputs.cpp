@@ -33,6 +33,8 @@ static const char kDepths[] = "num_steps";
 static const char *const kModelKeys[] = {"token_type_ids", "prefix_lengths",
                                          "puzzle_identifiers"};
 
+static constexpr char kTokenTypes[] = "token_type_ids";
+
 template <size_t N>
 static bool contains(const char *const (&keys)[N], const std::string &key) {
   for (const char *known : keys)
@@ -51,10 +53,11 @@ std::string rondo_run::readFile(const std::string &path) {
 }
 
 static void checkKeys(const Json &json, const std::string &path,
-                      bool hasTensors) {
+                      const rondo_rt_model_info &info, bool hasTensors) {
   for (const auto &member : json.items()) {
     const std::string &key = member.key();
-    if (key == "sequences" || key == kDepths || contains(kIgnoredKeys, key))
+    if (key == "sequences" || key == kDepths || contains(kIgnoredKeys, key) ||
+        (key == kTokenTypes && info.token_types))
       continue;
     if (key == kTensors && hasTensors)
       continue;
@@ -117,46 +120,92 @@ static std::vector<uint32_t> readDepths(const Json &json,
   return std::vector<uint32_t>(depths.begin(), depths.end());
 }
 
-static Prompts readTokensFile(const std::string &path, bool hasTensors) {
-  Json json;
+/// The object of a tokens file.
+static Json parseTokensFile(const std::string &path) {
   try {
-    json = Json::parse(readFile(path));
+    return Json::parse(readFile(path));
   } catch (const Json::exception &error) {
     throw InputFailure("'" + path + "' is not valid JSON: " + describe(error));
   }
+}
+
+/// The arrays of ids under `key`.
+static std::vector<Prompt> readSequences(const Json &json,
+                                         const std::string &path,
+                                         const std::string &key) {
+  std::vector<Prompt> sequences;
+  for (const Json &sequence : json[key])
+    sequences.push_back(
+        readSequence(sequence, "'" + path + "': " + key + "[" +
+                                   std::to_string(sequences.size()) + "]"));
+  return sequences;
+}
+
+/// The token types of a tokens file, one for each token of `prompts`; empty if
+/// it has none.
+static std::vector<Prompt> readTokenTypes(const Json &json,
+                                          const std::string &path,
+                                          const rondo_rt_model_info &info,
+                                          const std::vector<Prompt> &prompts) {
+  if (!json.contains(kTokenTypes))
+    return {};
+  std::string where = "'" + path + "': " + kTokenTypes;
+  if (!json[kTokenTypes].is_array() ||
+      json[kTokenTypes].size() != prompts.size())
+    throw InputFailure(where + " must be an array of " +
+                       std::to_string(prompts.size()) +
+                       " arrays, one for each sequence");
+  std::vector<Prompt> types = readSequences(json, path, kTokenTypes);
+  for (size_t s = 0; s < types.size(); ++s) {
+    std::string which = where + "[" + std::to_string(s) + "]";
+    if (types[s].size() != prompts[s].size())
+      throw InputFailure(which + " has " + std::to_string(types[s].size()) +
+                         " types for " + std::to_string(prompts[s].size()) +
+                         " tokens; give one for each");
+    for (uint32_t type : types[s])
+      if (type >= info.token_types)
+        throw InputFailure(which + " has type " + std::to_string(type) +
+                           ", the model knows types below " +
+                           std::to_string(info.token_types));
+  }
+  return types;
+}
+
+static Prompts readTokensFile(const std::string &path,
+                              const rondo_rt_model_info &info,
+                              bool hasTensors) {
+  Json json = parseTokensFile(path);
   if (!json.is_object() || !json.contains("sequences") ||
       !json["sequences"].is_array() || json["sequences"].empty())
     throw InputFailure("'" + path +
                        "' must be {\"sequences\": [[...], ...]} with at least "
                        "one sequence");
-  checkKeys(json, path, hasTensors);
+  checkKeys(json, path, info, hasTensors);
   Prompts prompts;
-  for (const Json &sequence : json["sequences"])
-    prompts.sequences.push_back(readSequence(
-        sequence, "'" + path + "': sequences[" +
-                      std::to_string(prompts.sequences.size()) + "]"));
+  prompts.sequences = readSequences(json, path, "sequences");
+  prompts.tokenTypes = readTokenTypes(json, path, info, prompts.sequences);
   if (json.contains(kDepths))
     prompts.depths = readDepths(json[kDepths], path);
   return prompts;
 }
 
 Prompts rondo_run::readPrompts(const InputOptions &options,
-                               uint32_t vocabulary) {
-  Prompts result =
-      options.tokensFile.empty()
-          ? Prompts{{options.tokens}, {}}
-          : readTokensFile(options.tokensFile, !options.inputsFile.empty());
+                               const rondo_rt_model_info &info) {
+  Prompts result = options.tokensFile.empty()
+                       ? Prompts{{options.tokens}, {}, {}}
+                       : readTokensFile(options.tokensFile, info,
+                                        !options.inputsFile.empty());
   const std::vector<Prompt> &prompts = result.sequences;
   for (size_t s = 0; s < prompts.size(); ++s) {
     std::string where = "sequence " + std::to_string(s);
     if (prompts[s].empty())
       throw InputFailure(where + " has no tokens; a prompt needs at least one");
     for (size_t i = 0; i < prompts[s].size(); ++i)
-      if (prompts[s][i] >= vocabulary)
+      if (prompts[s][i] >= info.vocabulary)
         throw InputFailure(where + ": token " + std::to_string(prompts[s][i]) +
                            " at position " + std::to_string(i) +
                            " is outside the vocabulary of " +
-                           std::to_string(vocabulary) +
+                           std::to_string(info.vocabulary) +
                            "; use the tokenizer of this bundle's model");
   }
   return result;

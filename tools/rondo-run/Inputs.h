@@ -7,6 +7,8 @@
 
 #include "Options.h"
 
+#include "rondo_rt/runtime.h"
+
 namespace rondo_run {
 
 /// Token ids of one sequence.
@@ -15,13 +17,16 @@ using Prompt = std::vector<uint32_t>;
 /// What a run is given.
 struct Prompts {
   std::vector<Prompt> sequences;
+  /// One for each token; empty: the file has none.
+  std::vector<Prompt> tokenTypes;
   /// Depths to run, ascending; empty: one run as the other options say.
   std::vector<uint32_t> depths;
 };
 
 /// The prompts that the options name, checked against the vocabulary. Throws
 /// InputFailure that names file, sequence and position.
-Prompts readPrompts(const InputOptions &options, uint32_t vocabulary);
+Prompts readPrompts(const InputOptions &options,
+                    const rondo_rt_model_info &info);
 
 /// The whole file as text; throws InputFailure.
 std::string readFile(const std::string &path);

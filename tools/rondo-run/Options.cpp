@@ -185,8 +185,10 @@ static void addOutput(CLI::App &app, Options &options, RawOptions &raw) {
   CLI::Option *added[] = {
       app.add_option("--output", raw.output, "text|json, on standard output")
           ->check(CLI::IsMember({"text", "json"})),
-      app.add_option("--logits", options.output.logitsFile,
-                     "write the prompts' logits to this safetensors file"),
+      app.add_option(
+          "--logits", options.output.logitsFile,
+          "write the prompts' logits, or what else the model returns, to "
+          "this safetensors file"),
       app.add_option("--trace", options.output.traceFile,
                      "write hidden states to this safetensors file; needs a "
                      "bundle made with --trace-points"),

@@ -47,9 +47,15 @@ TensorFile::~TensorFile() {
 
 size_t TensorFile::add(const std::string &name, uint64_t rows, uint64_t width,
                        rondo_rt_trace_form form) {
-  tensors_.push_back({name, rows, width, dataBytes_, form});
+  tensors_.push_back({name, rows, width, dataBytes_, form, /*isVector=*/false});
   dataBytes_ += rows * tensors_.back().getRowBytes();
   return tensors_.size() - 1;
+}
+
+size_t TensorFile::addVector(const std::string &name, uint64_t width) {
+  size_t number = add(name, 1, width);
+  tensors_[number].isVector = true;
+  return number;
 }
 
 std::string TensorFile::headerText() const {
@@ -57,7 +63,9 @@ std::string TensorFile::headerText() const {
   for (const Tensor &tensor : tensors_) {
     uint64_t end = tensor.offset + tensor.rows * tensor.getRowBytes();
     bool isInteger = tensor.form == RONDO_RT_TRACE_INTEGERS;
-    std::vector<uint64_t> shape = {tensor.rows};
+    std::vector<uint64_t> shape;
+    if (!tensor.isVector)
+      shape.push_back(tensor.rows);
     if (tensor.form == RONDO_RT_TRACE_ROWS)
       shape.push_back(tensor.width);
     header[tensor.name] = {{"dtype", isInteger ? "I64" : "F32"},

@@ -28,6 +28,8 @@ public:
   /// each row. Before open().
   size_t add(const std::string &name, uint64_t rows, uint64_t width,
              rondo_rt_trace_form form = RONDO_RT_TRACE_ROWS);
+  /// Adds an f32 tensor [width], whose only row is row 0.
+  size_t addVector(const std::string &name, uint64_t width);
   /// Writes the header under the temporary name.
   void open();
   /// Writes one row of a tensor, whose form converts it.
@@ -42,6 +44,7 @@ private:
     uint64_t width;  // floats
     uint64_t offset; // bytes from the start of the data
     rondo_rt_trace_form form;
+    bool isVector; // of rank 1
 
     uint64_t getRowBytes() const {
       return form == RONDO_RT_TRACE_INTEGERS ? sizeof(int64_t)

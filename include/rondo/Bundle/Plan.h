@@ -65,6 +65,14 @@ struct InputPlan {
   double deviation = 0; // of `normal`
 };
 
+/// A result of the model.
+struct OutputPlan {
+  std::string name;
+  int64_t width = 0;  // floats
+  int64_t offset = 0; // floats from the start of a row of the logits
+  bool first = false; // of each sequence the row of position 0 only
+};
+
 /// A place whose rows a tracing session keeps.
 struct TracePlan {
   std::string name;
@@ -76,6 +84,8 @@ struct TracePlan {
 /// See docs/Bundle.md for the meaning of each member.
 struct Plan {
   int64_t vocabulary = 0;
+  int64_t tokenTypes = 0; // 0: the model takes none
+  bool cohort = false;    // the rows of a sequence are computed in one step
   int64_t hidden = 0;
   int64_t arenaBytes = 0;
   int64_t scratchBytes = 0;
@@ -88,6 +98,8 @@ struct Plan {
   /// Layers that are stored, executions of layers, and how often the layer that
   /// is executed most often is; see StoredLayers.h.
   int64_t uniqueLayers = 0, executedLayers = 0, depth = 0;
+  /// In the order of the model's results.
+  std::vector<OutputPlan> outputs;
   /// By ascending offset.
   std::vector<StatePlan> states;
   std::vector<InputPlan> inputs;
@@ -97,7 +109,8 @@ struct Plan {
 
 /// Works the plan out at phase `buffers`, from bodies, stages and the
 /// attributes `rondo_rt.kv`, `rondo_rt.arena_bytes`, `rondo_rt.scratch_bytes`,
-/// `rondo_rt.trace_points` and `rondo_rt.inputs`. An error on what is missing.
+/// `rondo_rt.outputs`, `rondo_rt.scope`, `rondo_rt.trace_points` and
+/// `rondo_rt.inputs`. An error on what is missing.
 mlir::FailureOr<Plan> derivePlan(mlir::ModuleOp module);
 
 /// Stores `plan` in the module.

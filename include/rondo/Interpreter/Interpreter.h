@@ -63,11 +63,13 @@ struct InterpreterOptions {
 /// number; `tensor<?xi32>` arguments also take `tokens`, those with
 /// `rondo.input` its name, and are zeros if nobody gives them and it says so.
 /// For N rows it may hold the integers [N] `sequences` (default 0), `positions`
-/// (default 0, 1, ... in each sequence) and `steps` (default 0): rows of one
-/// step are executed together, steps in ascending order on the same KV caches.
+/// (default 0, 1, ... in each sequence), `token_types` (default 0) and `steps`
+/// (default 0): rows of one step are executed together, steps in ascending
+/// order on the same KV caches.
 ///
-/// Returns the function's result as `logits` if it is the only one of `model`,
-/// else results by number, and the value of the K-th execution of each
+/// Returns results by the names that `rondo.output` gives them (every row of
+/// those that are of a sequence's first row only), else the only one of `model`
+/// as `logits`, else by number, and the value of the K-th execution of each
 /// `rondo.trace "NAME"` as `NAME.K`. Rows are in the order of the inputs.
 ///
 /// Parameters are read from `archives`, which hold every key of the module.

@@ -247,7 +247,8 @@ private:
     code.store(code.f32(0), code.at(stateRow, statistics + 4));
   }
 
-  /// Visible positions of the row of `descriptor`: [first, end).
+  /// Visible positions of the row of `descriptor`: [first, end). Beyond its own
+  /// position it sees only where the whole sequence is in the step.
   std::pair<Value, Value> emitVisible(Value descriptor) {
     Value position =
         code.loadUnsigned(descriptor, offsetof(rondo_rt_row, position), 32);
@@ -257,7 +258,7 @@ private:
     Value first = code.i64(0);
     if (std::optional<uint64_t> window = attend.getWindow())
       first = code.max(code.sub(next, code.i64(*window)), first);
-    return {first, code.min(visible, next)};
+    return {first, facts.isCohort ? visible : code.min(visible, next)};
   }
 
   Value queryAddress(Value row, Value kvHead) {

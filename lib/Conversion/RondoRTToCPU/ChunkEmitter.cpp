@@ -63,12 +63,14 @@ private:
 
   Value chunkAddress(Value memory, Value index, int64_t panels, int64_t panel) {
     auto buffer = memory.getDefiningOp<rt::BufferOp>();
-    int64_t lanes = cast<MemRefType>(buffer.getType()).getDimSize(1);
-    Value base =
-        buffer.getLogits()
-            ? code.loadPointer(values.context,
-                               offsetof(rondo_rt_context, logits))
-            : code.at(values.arena, static_cast<int64_t>(buffer.getOffset()));
+    int64_t lanes = buffer.getLogits()
+                        ? facts.logitsLanes
+                        : cast<MemRefType>(buffer.getType()).getDimSize(1);
+    Value area = buffer.getLogits()
+                     ? code.loadPointer(values.context,
+                                        offsetof(rondo_rt_context, logits))
+                     : values.arena;
+    Value base = code.at(area, static_cast<int64_t>(buffer.getOffset()));
     Value start = code.mul(rowIn(buffer), lanes * 4);
     Value chunk = code.mul(chunkNumber(index, panels, panel), rt::kLanes * 4);
     return code.at(base, code.add(start, chunk));

@@ -52,11 +52,14 @@ FailureOr<ModuleFacts> ModuleFacts::read(ModuleOp module) {
     facts.features.avx512vnni |= name == "avx512-vnni";
     facts.features.avx512bf16 |= name == "avx512-bf16";
   }
+  auto scope = module->getAttrOfType<StringAttr>(kScopeAttr);
+  facts.isCohort = scope && scope.getValue() == "cohort";
   facts.traceWidth = 0;
   if (auto points = module->getAttrOfType<ArrayAttr>("rondo_rt.trace_points"))
     for (Attribute point : points)
       facts.traceWidth = std::max(facts.traceWidth,
                                   getInt(cast<DictionaryAttr>(point), "width"));
+  facts.logitsLanes = rt::getLogitsLanes(module);
   return facts;
 }
 

@@ -36,8 +36,10 @@ struct ModuleFacts {
   mlir::ModuleOp module;
   MachineFeatures features;
   KVLayout kv;
-  int64_t context;    // longest sequence
-  int64_t traceWidth; // floats of a row at a trace point
+  int64_t context;     // longest sequence
+  bool isCohort;       // the rows of a sequence run together and see all of it
+  int64_t traceWidth;  // floats of a row at a trace point
+  int64_t logitsLanes; // floats from one row of the logits to the next
 
   /// Reads the attributes of `module`; emits an error if one is missing.
   static llvm::FailureOr<ModuleFacts> read(mlir::ModuleOp module);

@@ -409,6 +409,19 @@ private:
   SmallVector<rt::TileOp> tiles;
 };
 
+/// Where a descriptor has the ids that an embedding looks up.
+int64_t getFieldOffset(RowField field) {
+  switch (field) {
+  case RowField::Token:
+    return offsetof(rondo_rt_row, token);
+  case RowField::Position:
+    return offsetof(rondo_rt_row, position);
+  case RowField::TokenType:
+    return offsetof(rondo_rt_row, token_type);
+  }
+  llvm_unreachable("unknown field");
+}
+
 /// Embedding: rows are divided among the threads.
 void emitEmbed(CodeBuilder &code, ModuleFacts &facts, const BodyValues &values,
                rt::EmbedOp embed) {
@@ -418,7 +431,7 @@ void emitEmbed(CodeBuilder &code, ModuleFacts &facts, const BodyValues &values,
   auto [first, end] = emitShare(code, values, values.rows);
   code.forEach(first, end, 1, [&](Value row) {
     Value token = code.loadUnsigned(emitDescriptor(code, values, row),
-                                    offsetof(rondo_rt_row, token), 32);
+                                    getFieldOffset(embed.getField()), 32);
     Value base =
         emitWeightAddress(code, values, *packed.getOffset(), packed.getLayers(),
                           /*depths=*/1, *packed.getStride(), /*side=*/nullptr);
@@ -450,8 +463,9 @@ void rondo::cpu::emitStage(CodeBuilder &code, ModuleFacts &facts,
   Operation &first = stage.getBody().front().front();
   if (auto attend = dyn_cast<rt::AttendOp>(first))
     emitAttend(code, facts, values, attend);
-  else if (auto embed = dyn_cast<rt::EmbedOp>(first))
-    emitEmbed(code, facts, values, embed);
+  else if (isa<rt::EmbedOp>(first))
+    for (auto embed : stage.getBody().getOps<rt::EmbedOp>())
+      emitEmbed(code, facts, values, embed);
   else
     StageEmitter(code, facts, values, stage).emit();
 }

@@ -26,17 +26,23 @@ void ModelTree::forEachUnit(llvm::function_ref<void(Unit &)> fn) {
   visitUnits(nodes, fn);
 }
 
+/// Ids of rows are no state: whoever looks them up finds them in the
+/// descriptors.
+static bool isIds(Value value) {
+  return isa<IntegerType>(getElementTypeOrSelf(value.getType()));
+}
+
 /// Sets what the run of `unit` reads from and leaves for the rest of the model.
 static void inferRunValues(Unit &unit) {
   llvm::SmallPtrSet<Operation *, 8> inside(unit.run.begin(), unit.run.end());
   llvm::SetVector<Value> inputs, outputs;
   for (Operation *op : unit.run) {
     for (Value operand : op->getOperands())
-      if (!inside.contains(operand.getDefiningOp()) &&
-          !isa<IntegerType>(getElementTypeOrSelf(operand.getType())))
+      if (!inside.contains(operand.getDefiningOp()) && !isIds(operand))
         inputs.insert(operand);
     for (Value result : op->getResults())
-      if (llvm::any_of(result.getUsers(),
+      if (!isIds(result) &&
+          llvm::any_of(result.getUsers(),
                        [&](Operation *user) { return !inside.contains(user); }))
         outputs.insert(result);
   }
@@ -133,6 +139,22 @@ static bool isPrelude(const Node &node) {
   return !node.isLoop() && llvm::any_of(node.unit->run, llvm::IsaPred<EmbedOp>);
 }
 
+/// Only the prelude has ids.
+static LogicalResult verifyEmbeddings(ModelTree &tree) {
+  LogicalResult result = success();
+  tree.forEachUnit([&](Unit &unit) {
+    if (unit.kind == rt::BodyKind::Prelude || failed(result))
+      return;
+    for (Operation *op : unit.run)
+      if (isa<EmbedOp>(op)) {
+        result = op->emitOpError("expected to stand in front of the first "
+                                 "loop or 'rondo.apply' of the model");
+        return;
+      }
+  });
+  return result;
+}
+
 FailureOr<ModelTree> rondo::buildModelTree(func::FuncOp model) {
   ModelTree tree;
   tree.nodes = readBlock(model.getBody().front());
@@ -143,16 +165,20 @@ FailureOr<ModelTree> rondo::buildModelTree(func::FuncOp model) {
   if (tree.nodes.empty() || !isPrelude(tree.nodes.front()))
     return model.emitError("expected the model to start with a 'rondo.embed' "
                            "of its tokens");
+  if (model.getNumArguments() == 0 || !isIds(model.getArgument(0)))
+    return model.emitError("expected the model's first argument to be its "
+                           "tokens");
   tree.nodes.front().unit->kind = rt::BodyKind::Prelude;
 
+  if (failed(verifyEmbeddings(tree)))
+    return failure();
+
+  // Copies of results that are computed before stand behind the last loop.
   Operation *end = model.getBody().front().getTerminator();
   Node &last = tree.nodes.back();
-  bool plain = !last.isLoop() && !last.unit->apply && tree.nodes.size() > 1;
-  if (!plain || end->getNumOperands() != 1 ||
-      !llvm::is_contained(last.unit->run, end->getOperand(0).getDefiningOp()))
-    return model.emitError("expected the model to return one value, of an "
-                           "operation after its last loop");
+  if (end->getNumOperands() == 0 || tree.nodes.size() == 1)
+    return model.emitError("expected the model to return at least one value");
   last.unit->kind = rt::BodyKind::Coda;
-  last.unit->outputs.assign({end->getOperand(0)});
+  last.unit->outputs.assign(end->operand_begin(), end->operand_end());
   return tree;
 }

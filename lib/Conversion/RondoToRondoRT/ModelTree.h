@@ -53,8 +53,8 @@ struct ModelTree {
   void forEachUnit(llvm::function_ref<void(Unit &)> fn);
 };
 
-/// Reads `model`. Emits an error if it does not start with an embedding or does
-/// not end in plain operations.
+/// Reads `model`. Emits an error if it does not start with an embedding, if it
+/// has embeddings behind a loop, or if it returns nothing.
 llvm::FailureOr<ModelTree> buildModelTree(mlir::func::FuncOp model);
 
 } // namespace rondo

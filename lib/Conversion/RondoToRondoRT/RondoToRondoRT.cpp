@@ -22,6 +22,7 @@
 #include "rondo/Dialect/Rondo/IR/RondoModuleAttrs.h"
 
 #include "mlir/IR/IRMapping.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/Format.h"
 
 using namespace mlir;
@@ -107,9 +108,8 @@ private:
     IRMapping mapping;
     if (unit.kind == rt::BodyKind::Prelude) {
       prelude = body;
-      Value tokens =
-          cast<EmbedOp>(*llvm::find_if(unit.run, llvm::IsaPred<EmbedOp>))
-              .getTokens();
+      auto model = unit.run.front()->getParentOfType<func::FuncOp>();
+      Value tokens = model.getArgument(0);
       mapping.map(tokens, to.addArgument(tokens.getType(), tokens.getLoc()));
     } else {
       if (unit.kind == rt::BodyKind::Coda)
@@ -347,6 +347,58 @@ static ArrayAttr describeInputs(func::FuncOp model, StateMap &states) {
 }
 
 //===----------------------------------------------------------------------===//
+// What the model returns, and what it computes together
+//===----------------------------------------------------------------------===//
+
+/// Names of the results of `model`, by their attributes; one alone without a
+/// name is logits. An error if one has no name or that of another.
+static FailureOr<ArrayAttr> readOutputs(func::FuncOp model) {
+  Builder builder(model.getContext());
+  SmallVector<Attribute> outputs;
+  llvm::StringSet<> names;
+  for (unsigned i = 0; i < model.getNumResults(); ++i) {
+    auto output = model.getResultAttrOfType<OutputAttr>(i, kOutputAttr);
+    if (!output && model.getNumResults() > 1)
+      return model.emitError("expected a name for each of several results, "
+                             "give result ")
+             << i << " the attribute '" << kOutputAttr << "'";
+    StringRef name =
+        output ? output.getName().getValue() : StringRef(kLogitsOutput);
+    if (!names.insert(name).second)
+      return model.emitError("expected results of different names, got '")
+             << name << "' twice";
+    int64_t width =
+        cast<RankedTensorType>(model.getResultTypes()[i]).getDimSize(1);
+    outputs.push_back(builder.getDictionaryAttr({
+        builder.getNamedAttr("name", builder.getStringAttr(name)),
+        builder.getNamedAttr("width", builder.getI64IntegerAttr(width)),
+        builder.getNamedAttr("first",
+                             builder.getBoolAttr(output && output.getFirst())),
+    }));
+  }
+  return builder.getArrayAttr(outputs);
+}
+
+/// The mask that every attention of the model has; an error if they differ: how
+/// far a row sees is said once for all of them, in its descriptor.
+static FailureOr<std::optional<Mask>> readMask(ModuleOp module) {
+  std::optional<Mask> mask;
+  WalkResult result = module.walk([&](AttendOp attend) {
+    Mask own = attend.getMask();
+    if (mask.value_or(own) != own) {
+      attend.emitOpError("expected one mask in all of the model, got '")
+          << stringifyMask(own) << "' beside '" << stringifyMask(*mask) << "'";
+      return WalkResult::interrupt();
+    }
+    mask = own;
+    return WalkResult::advance();
+  });
+  if (result.wasInterrupted())
+    return failure();
+  return mask;
+}
+
+//===----------------------------------------------------------------------===//
 // The conversion
 //===----------------------------------------------------------------------===//
 
@@ -381,6 +433,10 @@ LogicalResult rondo::convertRondoToRondoRT(ModuleOp module) {
   auto model = module.lookupSymbol<func::FuncOp>("model");
   if (!model)
     return verifyNoParts(module);
+  FailureOr<ArrayAttr> outputs = readOutputs(model);
+  FailureOr<std::optional<Mask>> mask = readMask(module);
+  if (failed(outputs) || failed(mask))
+    return failure();
   FailureOr<PlacedModel> placed = placeStates(model);
   if (failed(placed))
     return failure();
@@ -398,11 +454,14 @@ LogicalResult rondo::convertRondoToRondoRT(ModuleOp module) {
   OpBuilder builder(bodies.prelude);
   schedule.create(builder, module.getLoc());
   module->setAttr("rondo_rt.trace_points", trace.getAttr());
-  if (ArrayAttr inputs = describeInputs(model, *states); !inputs.empty())
+  if (ArrayAttr inputs = describeInputs(model, placed->states); !inputs.empty())
     module->setAttr("rondo_rt.inputs", inputs);
 
   if (std::string rule = describeExits(model); !rule.empty())
     module->setAttr("rondo_rt.exit_rule", builder.getStringAttr(rule));
+  module->setAttr(kOutputsAttr, *outputs);
+  module->setAttr(kScopeAttr, builder.getStringAttr(
+                                  *mask == Mask::Full ? "cohort" : "row"));
 
   model.erase();
   for (BlockOp block : llvm::make_early_inc_range(module.getOps<BlockOp>()))

@@ -38,9 +38,27 @@ static bool isComputedIn(mlir::Block *block, Value value) {
   return def && def->getBlock() == block;
 }
 
+/// Results of the model are values of its coda: copies of those that are
+/// computed before or returned twice.
+static void copyResults(func::FuncOp model) {
+  mlir::Block &block = model.getBody().front();
+  Operation *last = nullptr; // what the coda comes after
+  for (Operation &op : block)
+    if (isa<LoopOp, ApplyOp, EmbedOp>(op))
+      last = &op;
+  Operation *end = block.getTerminator();
+  for (OpOperand &operand : end->getOpOperands()) {
+    Operation *def = operand.get().getDefiningOp();
+    bool isLate = def && last && last->isBeforeInBlock(def);
+    if (!isLate || llvm::count(end->getOperands(), operand.get()) > 1)
+      replaceByCopy(operand);
+  }
+}
+
 /// Copies where two carried values start from one value or a yielded value is
 /// not computed by the iteration itself.
 static void insertStateCopies(func::FuncOp model) {
+  copyResults(model);
   model.walk([](LoopOp loop) {
     for (OpOperand &init : loop.getInitsMutable())
       if (isReadElsewhere(init))

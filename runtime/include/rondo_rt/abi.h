@@ -48,10 +48,12 @@ typedef struct rondo_rt_row {
   uint16_t visit;     /* visit whose KV slots and side parameters it uses in `depth_step`; else 0 */
   uint8_t kind;       /* rondo_rt_row_kind */
   uint8_t flags;      /* RONDO_RT_ROW_SPECULATIVE */
-  uint32_t reserved[3]; /* 0 */
+  uint32_t token_type; /* below `token_types` of the manifest; 0 where there are none */
+  uint32_t reserved[2]; /* 0 */
 } rondo_rt_row;
 RONDO_RT_STATIC_ASSERT(sizeof(rondo_rt_row) == 32, "row descriptor is 32 bytes");
 RONDO_RT_STATIC_ASSERT(offsetof(rondo_rt_row, visit) == 16, "row layout");
+RONDO_RT_STATIC_ASSERT(offsetof(rondo_rt_row, token_type) == 20, "row layout");
 
 /* One entry of the schedule: which body runs with which weights. 16 bytes.
    The table is data of the bundle, never code, so that code does not grow with
@@ -92,7 +94,7 @@ typedef struct rondo_rt_context {
   uint64_t scratch_stride;       /* at least `scratch_bytes` of the manifest */
   char *kv;                      /* base of the KV pool */
   const uint32_t *page_table;    /* [sequences][page_table_stride] page index in the pool */
-  float *logits;                 /* [output_count][logits_stride of the manifest] */
+  float *logits;                 /* [output_count][logits_stride of the manifest], all outputs of a row */
   float *trace;                  /* [trace points][row_count][widest point], or null */
   uint64_t trace_stride;         /* floats from one trace point to the next */
   rondo_rt_barrier_fn barrier;

@@ -76,6 +76,15 @@ typedef struct rondo_rt_model_options {
   uint64_t weightless_seed; /* fills the weights of a weightless bundle */
 } rondo_rt_model_options;
 
+/** A result of a model: floats [offset, offset + width) of each row that
+   rondo_rt_session_logits returns. */
+typedef struct rondo_rt_output {
+  const char *name; /* "logits", "last_hidden_state", ... */
+  uint32_t offset;
+  uint32_t width;
+  uint32_t first; /* 1: means something in rows of position 0 only */
+} rondo_rt_output;
+
 /** Facts of a model that callers need; everything else is in the manifest. */
 typedef struct rondo_rt_model_info {
   uint32_t vocabulary;        /* token ids are below it */
@@ -95,6 +104,11 @@ typedef struct rondo_rt_model_info {
   uint32_t rows_in_flight; /* most rows between prelude and coda at once */
   const uint32_t *visit_classes; /* [visit_count] class of each visit; rows at
                                     visits of one class can share a step */
+  uint32_t token_types; /* token types are below it; 0: the model takes none */
+  uint32_t cohort;      /* 1: all rows of a sequence run in one step, and each
+                           sees all of them */
+  const rondo_rt_output *outputs; /* [output_count] */
+  uint32_t output_count;
 } rondo_rt_model_info;
 
 /** Maps and checks the bundle at `path`: header, manifest, hashes of everything
@@ -188,6 +202,7 @@ RONDO_RT_API int rondo_rt_session_reaches(const rondo_rt_session *session,
 
 /** Runs entry `full` on rows sorted by sequence, then position. The rows of a
    sequence continue it without a gap; pages are committed before the code runs.
+   Of a model of scope `cohort` they are the whole sequence, and each sees all.
  */
 RONDO_RT_API rondo_rt_status *rondo_rt_session_step(rondo_rt_session *session,
                                                     const rondo_rt_row *rows,
@@ -307,6 +322,8 @@ typedef struct rondo_rt_request_options {
   uint32_t stop_token_count;
   uint32_t flags; /* RONDO_RT_REQUEST_* */
   rondo_rt_sampling sampling;
+  const uint32_t
+      *token_types; /* [token_count] of the prompt, copied; null: 0 */
 } rondo_rt_request_options;
 
 /** What the observer sees after a step; borrowed for the call. */
@@ -316,7 +333,7 @@ typedef struct rondo_rt_step_view {
   uint32_t row_count;
   uint32_t output_count;
   const uint32_t *output_rows; /* [output_count] */
-  const float *logits;         /* [output_count][logits_stride] */
+  const float *logits; /* [output_count][logits_stride], all outputs of a row */
 } rondo_rt_step_view;
 
 typedef void (*rondo_rt_observer_fn)(void *user,

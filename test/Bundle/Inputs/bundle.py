@@ -19,12 +19,13 @@ from packing import Case, Layout
 from safetensors import safe_open
 
 PLAN = """rondo.plan = {
-  vocabulary = 70 : i64, hidden = 64 : i64, arena_bytes = 640 : i64, scratch_bytes = 128 : i64,
+  vocabulary = 70 : i64, token_types = 2 : i64, cohort = true, hidden = 64 : i64, arena_bytes = 640 : i64, scratch_bytes = 128 : i64,
   logits_stride = 96 : i64, arithmetic = "exact",
   kv = {slots = 2 : i64, heads = 1 : i64, head_dim = 32 : i64, padded_head_dim = 32 : i64, page_bytes = 65536 : i64,
         chunk_invariant = true},
   bodies = ["layer"], blocks = [{name = "layer", layers = 2 : i64, visits = 1 : i64}],
   unique_layers = 2 : i64, executed_layers = 2 : i64, depth = 1 : i64,
+  outputs = [{name = "logits", width = 70 : i64, offset = 0 : i64, first = false}],
   states = [{offset = 0 : i64, row_bytes = 80 : i64}],
   inputs = [{name = "state", state = 0 : i64, width = 20 : i64, init = "normal", deviation = 0.63245553203367599 : f64}],
   stages = [{name = "layer.\\22norm\\22", executions = 2 : i64, bytes = 64 : i64, side_bytes = 16 : i64, flops = 128 : i64}],
@@ -110,6 +111,8 @@ def check_manifest(manifest: dict) -> None:
     assert manifest["name"] == 'näme "quoted"' and manifest["stop_tokens"] == [2, 5]
     assert manifest["schedule"]["visit_begin"] == [0, 2] and manifest["weights"] == "q8_0"
     assert manifest["schedule"]["depth"] == 1
+    assert manifest["scope"] == "cohort" and manifest["token_types"] == 2
+    assert manifest["outputs"] == [{"name": "logits", "width": 70, "offset": 0, "first": False}]
     assert manifest["states"] == [{"offset": 0, "row_bytes": 80}]
     drawn = {"init": "normal", "deviation": 0.63245553203367599}
     assert manifest["inputs"] == [{"name": "state", "state": 0, "width": 20} | drawn]

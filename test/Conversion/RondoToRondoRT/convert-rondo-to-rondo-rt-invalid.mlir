@@ -10,12 +10,75 @@ func.func @model(%x: tensor<?x64xf32>) -> tensor<?x96xf32> {
 
 // -----
 
-// Tests that something must come after the last loop.
+// Tests that a model returns something.
+rondo.param @e : tensor<96x64xf32> from ["e"]
+// expected-error @below {{expected the model to return at least one value}}
+func.func @model(%t: tensor<?xi32>) {
+  %x = rondo.embed %t, @e : tensor<?xi32> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// Tests that the model's tokens are its first argument.
+rondo.param @e : tensor<96x64xf32> from ["e"]
+// expected-error @below {{expected the model's first argument to be its tokens}}
+func.func @model() -> tensor<?x64xf32> {
+  %i = rondo.row_ids position : tensor<?xi32>
+  %x = rondo.embed %i, @e : tensor<?xi32> -> tensor<?x64xf32>
+  return %x : tensor<?x64xf32>
+}
+
+// -----
+
+// Tests that ids are looked up in the prelude, the only body that has them.
 rondo.param @e : tensor<96x64xf32> from ["e"]
 rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
   rondo.yield %x : tensor<?x64xf32>
 }
-// expected-error @below {{expected the model to return one value, of an operation after its last loop}}
+func.func @model(%t: tensor<?xi32>) -> tensor<?x64xf32> {
+  %x = rondo.embed %t, @e : tensor<?xi32> -> tensor<?x64xf32>
+  %y = rondo.apply @b(%x) layer(0) side(0) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  // expected-error @below {{'rondo.embed' op expected to stand in front of the first loop or 'rondo.apply' of the model}}
+  %z = rondo.embed %t, @e : tensor<?xi32> -> tensor<?x64xf32>
+  %s = arith.addf %y, %z : tensor<?x64xf32>
+  return %s : tensor<?x64xf32>
+}
+
+// -----
+
+// Tests that several results have names.
+rondo.param @e : tensor<96x64xf32> from ["e"]
+// expected-error @below {{expected a name for each of several results, give result 1 the attribute 'rondo.output'}}
+func.func @model(%t: tensor<?xi32>)
+    -> (tensor<?x64xf32> {rondo.output = #rondo.output<"a">}, tensor<?x64xf32>) {
+  %x = rondo.embed %t, @e : tensor<?xi32> -> tensor<?x64xf32>
+  return %x, %x : tensor<?x64xf32>, tensor<?x64xf32>
+}
+
+// -----
+
+// Tests that results have different names.
+rondo.param @e : tensor<96x64xf32> from ["e"]
+// expected-error @below {{expected results of different names, got 'a' twice}}
+func.func @model(%t: tensor<?xi32>)
+    -> (tensor<?x64xf32> {rondo.output = #rondo.output<"a">},
+        tensor<?x64xf32> {rondo.output = #rondo.output<"a">}) {
+  %x = rondo.embed %t, @e : tensor<?xi32> -> tensor<?x64xf32>
+  return %x, %x : tensor<?x64xf32>, tensor<?x64xf32>
+}
+
+// -----
+
+// Tests that a model has one mask, since a row's descriptor says once what it sees.
+rondo.param @e : tensor<96x64xf32> from ["e"]
+rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(1) {
+  rondo.append %x, %x cache(0) heads(2) : tensor<?x64xf32>
+  %y = rondo.attend %x cache(0) heads(2) kv_heads(2) scale 1.0 full : tensor<?x64xf32>
+  // expected-error @below {{'rondo.attend' op expected one mask in all of the model, got 'causal' beside 'full'}}
+  %z = rondo.attend %y cache(0) heads(2) kv_heads(2) scale 1.0 causal : tensor<?x64xf32>
+  rondo.yield %z : tensor<?x64xf32>
+}
 func.func @model(%t: tensor<?xi32>) -> tensor<?x64xf32> {
   %x = rondo.embed %t, @e : tensor<?xi32> -> tensor<?x64xf32>
   %y = rondo.apply @b(%x) layer(0) side(0) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>

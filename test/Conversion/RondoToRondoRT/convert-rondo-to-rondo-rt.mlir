@@ -170,3 +170,44 @@ func.func @model(%t: tensor<?xi32>, %s: tensor<?x64xf32> {rondo.input = #rondo.i
   %l = rondo.linear %y, [@e] : tensor<?x64xf32> -> tensor<?x96xf32>
   return %l : tensor<?x96xf32>
 }
+
+// -----
+
+// Tests that names and widths of the results go to the module, that ids stay in
+// the prelude, and that a result which a loop computed is copied by the coda.
+
+// CHECK-LABEL: module attributes
+// CHECK-SAME: rondo_rt.outputs = [{first = false, name = "states", width = 64 : i64}, {first = true, name = "pooled", width = 64 : i64}]
+// CHECK-SAME: rondo_rt.scope = "cohort"
+// CHECK: rondo_rt.body @prelude prelude 0 caches(0) inputs [] outputs [0]
+// CHECK-NEXT: ^bb0(%[[T:.*]]: tensor<?xi32>):
+// CHECK-NEXT: %[[I:.*]] = rondo.row_ids position
+// CHECK-NEXT: rondo.embed %[[T]], @e
+// CHECK-NEXT: rondo.embed %[[I]], @e
+// CHECK: rondo_rt.body @coda coda 0 caches(0) inputs [0] outputs []
+// CHECK-NEXT: ^bb0(%[[X:.*]]: tensor<?x64xf32>):
+// CHECK-NEXT: %[[P:.*]] = rondo.activation tanh %[[X]]
+// CHECK-NEXT: %[[C:.*]] = rondo_rt.copy %[[X]]
+// CHECK-NEXT: rondo_rt.return %[[C]], %[[P]]
+module {
+rondo.param @e : tensor<96x64xf32> from ["e"]
+rondo.block @layer(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(1) {
+  rondo.append %x, %x cache(0) heads(2) : tensor<?x64xf32>
+  %a = rondo.attend %x cache(0) heads(2) kv_heads(2) scale 1.0 full : tensor<?x64xf32>
+  rondo.yield %a : tensor<?x64xf32>
+}
+func.func @model(%t: tensor<?xi32>)
+    -> (tensor<?x64xf32> {rondo.output = #rondo.output<"states">},
+        tensor<?x64xf32> {rondo.output = #rondo.output<"pooled", first = true>}) {
+  %i = rondo.row_ids position : tensor<?xi32>
+  %w = rondo.embed %t, @e : tensor<?xi32> -> tensor<?x64xf32>
+  %q = rondo.embed %i, @e : tensor<?xi32> -> tensor<?x64xf32>
+  %x = arith.addf %w, %q : tensor<?x64xf32>
+  %y = rondo.loop %d to 2 carries(%h = %x) : tensor<?x64xf32> {
+    %z = rondo.apply @layer(%h) at(%d) layer(0) side(0) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+    rondo.yield %z : tensor<?x64xf32>
+  }
+  %p = rondo.activation tanh %y : tensor<?x64xf32>
+  return %y, %p : tensor<?x64xf32>, tensor<?x64xf32>
+}
+}

@@ -141,3 +141,21 @@ func.func @input_kind(%x: tensor<?x64xf32> {rondo.input = "x"}) { return }
 // expected-error @below {{arguments 0 and 1 are inputs of one name, 'x'; give each its own}}
 func.func @input_c4(%x: tensor<?x64xf32> {rondo.input = #rondo.input<"x", init = zeros>},
                     %y: tensor<?x64xf32> {rondo.input = #rondo.input<"x", init = given>}) { return }
+
+// -----
+
+// Tests that an output can be called by its name.
+// expected-error @below {{expected a name that is not empty}}
+func.func private @output_c1_name() -> (tensor<?x64xf32> {rondo.output = #rondo.output<"">})
+
+// -----
+
+// Tests that an output is rows.
+// expected-error @below {{attribute 'rondo.output' expected '#rondo.output' on a result that is rows, got #rondo.output<"ids"> on result 0}}
+func.func private @output_c2_rows() -> (tensor<?xi32> {rondo.output = #rondo.output<"ids">})
+
+// -----
+
+// Tests that the name of an output is an attribute of its own.
+// expected-error @below {{attribute 'rondo.output' expected '#rondo.output' on a result that is rows, got "states" on result 0}}
+func.func private @output_c2_kind() -> (tensor<?x64xf32> {rondo.output = "states"})

@@ -376,3 +376,20 @@ rondo.block @attend_c4_negative(%x: tensor<?x64xf32>) caches(1) {
   // expected-error @below {{'rondo.attend' op expected a cache that is not negative, got -1}}
   %y = rondo.attend %x cache(-1) heads(2) kv_heads(2) scale 1.0 causal : tensor<?x64xf32>
 }
+
+// -----
+
+// Tests that who sees the whole sequence has no window.
+rondo.block @attend_c5_window(%x: tensor<?x64xf32>) caches(1) {
+  // expected-error @below {{'rondo.attend' op expected no window of mask 'full', got 8}}
+  %y = rondo.attend %x cache(0) heads(2) kv_heads(2) scale 1.0 full window(8) : tensor<?x64xf32>
+}
+
+// -----
+
+// Tests that tokens come from the caller.
+func.func @row_ids_c1_token() {
+  // expected-error @below {{'rondo.row_ids' op expected 'position' or 'token_type', got 'token': tokens are the model's argument}}
+  %i = rondo.row_ids token : tensor<?xi32>
+  return
+}

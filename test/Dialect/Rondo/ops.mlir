@@ -133,3 +133,26 @@ func.func @exits(%x: tensor<?x64xf32>, %g: tensor<?x1xf32>) -> tensor<?x64xf32> 
   // CHECK-NEXT: return %[[Y]]
   return %y : tensor<?x64xf32>
 }
+
+// CHECK-LABEL: func.func @encode
+// CHECK-SAME: -> (tensor<?x64xf32> {rondo.output = #rondo.output<"states">}, tensor<?x64xf32> {rondo.output = #rondo.output<"pooled", first = true>})
+func.func @encode(%t: tensor<?xi32>)
+    -> (tensor<?x64xf32> {rondo.output = #rondo.output<"states">},
+        tensor<?x64xf32> {rondo.output = #rondo.output<"pooled", first = true>}) {
+  // CHECK: %[[P:.*]] = rondo.row_ids position : tensor<?xi32>
+  %p = rondo.row_ids position : tensor<?xi32>
+  // CHECK-NEXT: rondo.row_ids token_type : tensor<?xi32>
+  %u = rondo.row_ids token_type : tensor<?xi32>
+  // CHECK-NEXT: rondo.embed %[[P]], @table
+  %x = rondo.embed %p, @table : tensor<?xi32> -> tensor<?x64xf32>
+  %y = rondo.embed %u, @table : tensor<?xi32> -> tensor<?x64xf32>
+  return %x, %y : tensor<?x64xf32>, tensor<?x64xf32>
+}
+
+// CHECK-LABEL: rondo.block @full
+rondo.block @full(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(1) {
+  rondo.append %x, %x cache(0) heads(2) : tensor<?x64xf32>
+  // CHECK: rondo.attend %{{.*}} cache(0) heads(2) kv_heads(2) scale 1.000000e+00 full : tensor<?x64xf32>
+  %y = rondo.attend %x cache(0) heads(2) kv_heads(2) scale 1.0 full : tensor<?x64xf32>
+  rondo.yield %y : tensor<?x64xf32>
+}

@@ -137,7 +137,7 @@ module attributes {rondo.kv_policy = "first-step", rondo.trained_kv = ["per-dept
 // -----
 
 // Tests that a policy that a schedule of fixed depth cannot keep is an error.
-// expected-error @below {{'builtin.module' op 'window:4' is not a KV policy of models of fixed depth; known: per-depth, last-exited, first-step, final-shared, modulo:S, first-then-shared:S (S from 1 to 65535)}}
+// expected-error @below {{'builtin.module' op 'window:4' is not a KV policy of models of fixed depth; known: per-depth, last-exited, first-step, final-shared, modulo:S, first-then-shared:S (S from 1 to 65535), none}}
 module attributes {rondo.kv_policy = "window:4"} {
   rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(1) {
     rondo.append %x, %x cache(0) heads(2) : tensor<?x64xf32>
@@ -304,4 +304,42 @@ func.func @model(%x: tensor<?x64xf32>, %p: i1) -> tensor<?x64xf32> {
     scf.yield %x : tensor<?x64xf32>
   }
   return %y : tensor<?x64xf32>
+}
+
+// -----
+
+// Tests that without kept keys and values a row sees its whole sequence.
+module attributes {rondo.kv_policy = "none", rondo.trained_kv = ["none"]} {
+  rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(1) {
+    rondo.append %x, %x cache(0) heads(2) : tensor<?x64xf32>
+    // expected-error @below {{'rondo.attend' op expected KV policy "none" to see whole sequences and what the execution wrote itself, got mask 'causal'}}
+    %y = rondo.attend %x cache(0) heads(2) kv_heads(2) scale 1.0 causal : tensor<?x64xf32>
+    rondo.yield %y : tensor<?x64xf32>
+  }
+  func.func @model(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+    // expected-note @below {{executed here}}
+    %y = rondo.apply @b(%x) layer(0) side(0) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+    return %y : tensor<?x64xf32>
+  }
+}
+
+// -----
+
+// Tests that without kept keys and values an execution reads its own.
+module attributes {rondo.kv_policy = "none", rondo.trained_kv = ["none"]} {
+  rondo.block @a(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(1) {
+    rondo.append %x, %x cache(0) heads(2) : tensor<?x64xf32>
+    rondo.yield %x : tensor<?x64xf32>
+  }
+  rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(1) {
+    // expected-error @below {{'rondo.attend' op expected KV policy "none" to see whole sequences and what the execution wrote itself, got slot 0 of execution 0 in execution 1}}
+    %y = rondo.attend %x cache(0) heads(2) kv_heads(2) scale 1.0 full : tensor<?x64xf32>
+    rondo.yield %y : tensor<?x64xf32>
+  }
+  func.func @model(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+    %y = rondo.apply @a(%x) layer(0) side(0) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+    // expected-note @below {{executed here}}
+    %z = rondo.apply @b(%y) layer(0) side(0) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+    return %z : tensor<?x64xf32>
+  }
 }

@@ -160,3 +160,22 @@ module attributes {rondo.kv_policy = "final-shared", rondo.trained_kv = ["final-
     return %y : tensor<?x64xf32>
   }
 }
+
+// -----
+
+// Tests that executions share a slot where each reads its own keys and values only.
+module attributes {rondo.kv_policy = "none", rondo.trained_kv = ["none"]} {
+  rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(1) {
+    rondo.append %x, %x cache(0) heads(2) : tensor<?x64xf32>
+    %y = rondo.attend %x cache(0) heads(2) kv_heads(2) scale 1.0 full : tensor<?x64xf32>
+    rondo.yield %y : tensor<?x64xf32>
+  }
+  // expected-remark @below {{KV policy 'none' holds for 3 executions on 1 slots}}
+  func.func @model(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+    %y = rondo.loop %d to 3 carries(%h = %x) : tensor<?x64xf32> {
+      %z = rondo.apply @b(%h) at(%d) layer(0) side(0) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+      rondo.yield %z : tensor<?x64xf32>
+    }
+    return %y : tensor<?x64xf32>
+  }
+}

@@ -140,3 +140,24 @@ rondo_rt.body @high_rank block 7 caches(0) inputs [0] outputs [0] {
   %y = arith.addf %q, %d : tensor<?x64xf32>
   rondo_rt.return %y : tensor<?x64xf32>
 }
+
+// Tests that embeddings that follow each other share a stage, with the ids of
+// their rows, and that what needs their sum comes after a barrier.
+rondo.param @words : tensor<96x64xf32> from ["w"]
+// CHECK-LABEL: rondo_rt.body @tables
+rondo_rt.body @tables prelude 0 caches(0) inputs [] outputs [0] {
+^bb0(%t: tensor<?xi32>):
+  // CHECK: rondo_rt.stage "embed"
+  // CHECK-NEXT: %[[P:.*]] = rondo.row_ids position
+  // CHECK-NEXT: rondo.embed %{{.*}}, @words
+  // CHECK-NEXT: rondo.embed %[[P]], @words
+  // CHECK-NEXT: rondo_rt.yield
+  // CHECK: rondo_rt.stage "add.norm.q"
+  %p = rondo.row_ids position : tensor<?xi32>
+  %w = rondo.embed %t, @words : tensor<?xi32> -> tensor<?x64xf32>
+  %e = rondo.embed %p, @words : tensor<?xi32> -> tensor<?x64xf32>
+  %x = arith.addf %w, %e : tensor<?x64xf32>
+  %n = rondo.norm layer %x eps 1.0e-5 : tensor<?x64xf32>
+  %y = rondo.linear %n, [@layer.q] : tensor<?x64xf32> -> tensor<?x64xf32>
+  rondo_rt.return %y : tensor<?x64xf32>
+}

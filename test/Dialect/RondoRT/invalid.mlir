@@ -46,6 +46,17 @@ rondo_rt.body @b block 0 caches(0) inputs [0] outputs [0, 1] {
 
 // -----
 
+// Tests that a coda returns something.
+module @body_c2_coda {
+// expected-error @below {{'rondo_rt.body' op expected at least one returned value}}
+rondo_rt.body @c coda 0 caches(0) inputs [0] outputs [] {
+^bb0(%x: tensor<?x64xf32>):
+  rondo_rt.return
+}
+}
+
+// -----
+
 // Tests that a stage yields its results.
 module @stage_c2_results {
 rondo_rt.body @b block 0 caches(0) inputs [0] outputs [0] {

@@ -72,6 +72,8 @@ rondo_rt.body @planned prelude 0 caches(0) inputs [] outputs [0] {
   rondo_rt.stage "embed" {
     // CHECK: rondo_rt.embed @w width(64) scale 1.000000e+00 into %{{.*}} : memref<?x64xf32>
     rondo_rt.embed @w width(64) scale 1.0 into %b : memref<?x64xf32>
+    // CHECK: rondo_rt.embed @w by position width(64) scale 1.000000e+00 into %{{.*}} : memref<?x64xf32>
+    rondo_rt.embed @w by position width(64) scale 1.0 into %b : memref<?x64xf32>
   }
   rondo_rt.stage "copy" {
     // CHECK: rondo_rt.tile units(2) panels(1) scratch(128)

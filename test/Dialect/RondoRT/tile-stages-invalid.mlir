@@ -221,3 +221,22 @@ rondo_rt.body @b block 0 caches(1) inputs [0] outputs [0] {
   rondo_rt.return %y : tensor<?x64xf32>
 }
 }
+
+// -----
+
+module attributes {
+  rondo.options = {context = 256 : i64, rows = 64 : i64, kv = f32},
+  rondo.target = {kind = "cpu", cpu = "znver3", features = ["x86-64-v3"]}} {
+// Tests that every position of a sequence is in its table.
+rondo.param @p : tensor<128x64xf32> from ["p"]
+rondo_rt.body @b prelude 0 caches(0) inputs [] outputs [0] {
+^bb0(%t: tensor<?xi32>):
+  %x = rondo_rt.stage "embed" -> tensor<?x64xf32> {
+    %i = rondo.row_ids position : tensor<?xi32>
+    // expected-error @below {{'rondo.embed' op looks positions up in 128 entries of 'p', but sequences may have 256; compile with --context=128 or less}}
+    %0 = rondo.embed %i, @p : tensor<?xi32> -> tensor<?x64xf32>
+    rondo_rt.yield %0 : tensor<?x64xf32>
+  }
+  rondo_rt.return %x : tensor<?x64xf32>
+}
+}

@@ -17,6 +17,8 @@ llvm::Expected<KVPolicy> KVPolicy::parse(llvm::StringRef name) {
     return getPerDepth();
   if (name == "first-step")
     return getFirstStep();
+  if (name == "none")
+    return getNone();
   if (name == "final-shared")
     return KVPolicy(Kind::Modulo, 1);
   auto [head, count] = name.split(':');
@@ -32,11 +34,12 @@ llvm::Expected<KVPolicy> KVPolicy::parse(llvm::StringRef name) {
       "'" + name +
           "' is not a KV policy of models of fixed depth; known: per-depth, "
           "last-exited, first-step, final-shared, modulo:S, "
-          "first-then-shared:S (S from 1 to 65535)");
+          "first-then-shared:S (S from 1 to 65535), none");
 }
 
 bool KVPolicy::isChunkInvariant() const {
-  return kind == Kind::PerDepth || kind == Kind::FirstStep;
+  return kind == Kind::PerDepth || kind == Kind::FirstStep ||
+         kind == Kind::None;
 }
 
 int64_t KVPolicy::getVersion(int64_t visit) const {
@@ -44,6 +47,7 @@ int64_t KVPolicy::getVersion(int64_t visit) const {
   case Kind::PerDepth:
     return visit;
   case Kind::FirstStep:
+  case Kind::None:
     return 0;
   case Kind::Modulo:
     return visit % versions;
@@ -73,7 +77,8 @@ KVPolicy::getRanges(int64_t visits, mlir::MLIRContext *context) const {
     own = 1;
   if (kind == Kind::FirstThenShared)
     own = std::min(versions - 1, visits);
-  mlir::AffineExpr version = own == 1               ? constant(0)
+  bool isFirst = own == 1 || kind == Kind::None;
+  mlir::AffineExpr version = isFirst                ? constant(0)
                              : kind == Kind::Modulo ? visit % versions
                                                     : visit;
   if (own > 0)

@@ -194,3 +194,19 @@ LogicalResult RondoDialect::verifyRegionArgAttribute(Operation *op,
              << input.getName() << "'; give each its own";
   return success();
 }
+
+LogicalResult RondoDialect::verifyRegionResultAttribute(Operation *op, unsigned,
+                                                        unsigned number,
+                                                        NamedAttribute attr) {
+  if (attr.getName() != kOutputAttr)
+    return success();
+  auto function = dyn_cast<FunctionOpInterface>(op);
+  // output_c2
+  if (isa<OutputAttr>(attr.getValue()) && function &&
+      isRowsType(function.getResultTypes()[number]))
+    return success();
+  return op->emitError("attribute '")
+         << kOutputAttr
+         << "' expected '#rondo.output' on a result that is rows, got "
+         << attr.getValue() << " on result " << number;
+}

@@ -43,6 +43,14 @@ void RondoDialect::initialize() {
       >();
 }
 
+LogicalResult OutputAttr::verify(function_ref<InFlightDiagnostic()> emitError,
+                                 StringAttr name, bool) {
+  // output_c1
+  if (!name.empty())
+    return success();
+  return emitError() << "expected a name that is not empty";
+}
+
 LogicalResult PartAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                ArrayRef<int64_t> of, int64_t first, int64_t run,
                                int64_t step, int64_t column) {

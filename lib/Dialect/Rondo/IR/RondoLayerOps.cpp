@@ -102,8 +102,16 @@ static LogicalResult verifyHeads(Operation *op, RankedTensorType type,
 }
 
 //===----------------------------------------------------------------------===//
-// rondo.embed
+// rondo.row_ids, rondo.embed
 //===----------------------------------------------------------------------===//
+
+LogicalResult RowIdsOp::verify() {
+  // row_ids_c1
+  if (getField() != RowField::Token)
+    return success();
+  return emitOpError("expected 'position' or 'token_type', got 'token': tokens "
+                     "are the model's argument");
+}
 
 LogicalResult EmbedOp::verifySymbolUses(SymbolTableCollection &symbols) {
   ParamOp table = lookupParam(*this, "table", getTableAttr(), symbols);
@@ -337,6 +345,10 @@ LogicalResult AttendOp::verify() {
   // attend_c3
   if (getWindow() && int64_t(*getWindow()) < 1)
     return emitOpError("expected a window of at least 1, got ")
+           << int64_t(*getWindow());
+  // attend_c5
+  if (getWindow() && getMask() == Mask::Full)
+    return emitOpError("expected no window of mask 'full', got ")
            << int64_t(*getWindow());
   // attend_c4, block_c3
   return verifyCache(*this, getCache());

@@ -127,6 +127,9 @@ private:
   LogicalResult verifyExecution(int64_t number);
   LogicalResult verifyAppend(const CacheAccess &access, int64_t number);
   LogicalResult verifyAttend(const CacheAccess &access, int64_t number);
+  /// Policy `none`: `writer` appended last to what is read.
+  LogicalResult verifyOwnAttend(const CacheAccess &access, int64_t number,
+                                int64_t writer);
   /// "expected KV policy "name" to" at `access`.
   InFlightDiagnostic report(const CacheAccess &access, int64_t number);
 
@@ -250,6 +253,10 @@ LogicalResult PolicyVerifier::verifyAppend(const CacheAccess &access,
            << "append at the first visit of a layer only, got execution "
            << number << " after execution " << visits[number].previous;
   int64_t slot = getSlot(access, number);
+  if (policy == KVPolicy::getNone()) {
+    writers[slot] = number;
+    return success();
+  }
   auto writer = writers.find(slot);
   bool overwrites = writer != writers.end() && writer->second != number &&
                     visits[writer->second].layer == visits[number].layer &&
@@ -282,6 +289,8 @@ LogicalResult PolicyVerifier::verifyAttend(const CacheAccess &access,
     diag.attachNote(execution.op.getLoc()) << "executed here";
     return diag;
   }
+  if (policy == KVPolicy::getNone())
+    return verifyOwnAttend(access, number, writer->second);
   if (policy == KVPolicy::getFirstStep() || writer->second == number ||
       visits[writer->second].layer != visits[number].layer)
     return success();
@@ -290,6 +299,24 @@ LogicalResult PolicyVerifier::verifyAttend(const CacheAccess &access,
        << " of execution " << writer->second << " in execution " << number;
   diag.attachNote() << "KV policy 'first-step' lets later visits of a layer "
                     << "read the first";
+  return diag;
+}
+
+LogicalResult PolicyVerifier::verifyOwnAttend(const CacheAccess &access,
+                                              int64_t number, int64_t writer) {
+  auto attend = cast<AttendOp>(access.op);
+  if (attend.getMask() == Mask::Full && writer == number)
+    return success();
+  InFlightDiagnostic diag =
+      access.op->emitOpError("expected KV policy ")
+      << name << " to see whole sequences and what the execution wrote itself";
+  if (writer == number)
+    diag << ", got mask '" << stringifyMask(attend.getMask()) << "'";
+  else
+    diag << ", got slot " << getSlot(access, number) << " of execution "
+         << writer << " in execution " << number;
+  Execution execution = executions[number];
+  diag.attachNote(execution.op.getLoc()) << "executed here";
   return diag;
 }
 

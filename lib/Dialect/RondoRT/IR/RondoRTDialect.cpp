@@ -127,3 +127,15 @@ SmallVector<int32_t> LayoutAttr::getLaneMap() const {
       map.push_back(element < 0 ? -1 : h * width + element);
   return map;
 }
+
+int64_t rondo::rt::getLogitsLanes(ModuleOp module) {
+  int64_t lanes = 0;
+  module.walk([&](BufferOp buffer) {
+    if (!buffer.getLogits())
+      return;
+    int64_t first = static_cast<int64_t>(buffer.getOffset()) / 4;
+    lanes = std::max(lanes,
+                     first + cast<MemRefType>(buffer.getType()).getDimSize(1));
+  });
+  return lanes;
+}

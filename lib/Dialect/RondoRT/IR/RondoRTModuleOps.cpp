@@ -51,7 +51,10 @@ LogicalResult BodyOp::verify() {
     return emitOpError("expected ") << arguments << " arguments, got " << given;
   // Nothing is returned either.
   size_t returned = getBody().front().getTerminator()->getNumOperands();
-  size_t expected = getKind() == BodyKind::Coda ? 1 : getOutputs().size();
+  bool isCoda = getKind() == BodyKind::Coda;
+  if (isCoda && given != 0 && returned == 0) // body_c2
+    return emitOpError("expected at least one returned value");
+  size_t expected = isCoda ? returned : getOutputs().size();
   if (returned != 0 && returned != expected) // body_c2
     return emitOpError("expected ")
            << expected << " returned values, got " << returned;

@@ -153,16 +153,25 @@ private:
       buffers.copies.emplace_back(value, target);
   }
 
+  /// The model's results stand one after another in each row of the logits.
+  void placeLogits() {
+    int64_t offset = 0;
+    for (Value value : getEnd()->getOperands()) {
+      buffers.logits[value] = offset;
+      offset += getLanesOf(value) * 4;
+    }
+  }
+
   void placeResults() {
     if (body.getKind() != BodyKind::Coda)
       for (auto [number, value] :
            llvm::zip(body.getOutputs(), getEnd()->getOperands()))
         placeReturned(value, number);
+    else
+      placeLogits();
     for (StageOp stage : stages)
       for (Value result : stage.getResults()) {
-        bool isLogits = body.getKind() == BodyKind::Coda &&
-                        result == getEnd()->getOperand(0);
-        if (isLogits || buffers.offsets.contains(result))
+        if (buffers.logits.contains(result) || buffers.offsets.contains(result))
           continue;
         buffers.offsets[result] =
             allocate(numberOf.lookup(stage), getLastUse(result),

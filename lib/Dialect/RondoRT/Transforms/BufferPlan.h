@@ -37,6 +37,8 @@ struct ArenaPlan {
 struct BodyBuffers {
   /// Argument or stage result -> offset in the arena.
   llvm::DenseMap<mlir::Value, int64_t> offsets;
+  /// Result of the model -> its bytes from the start of a row of the logits.
+  llvm::DenseMap<mlir::Value, int64_t> logits;
   /// Area that a pack or attend shares with the team -> offset.
   llvm::DenseMap<mlir::Operation *, int64_t> shared;
   /// Returned values that must be copied into their state at the end.

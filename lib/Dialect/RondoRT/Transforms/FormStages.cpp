@@ -8,12 +8,12 @@
 //
 // A barrier costs, so as much as possible goes between two of them. Linears,
 // attention and embeddings are *roots*. Linears that do not need each other
-// share a stage, the others have one of their own. What follows a linear
-// lane by lane joins its stage as an epilogue. Everything else *floats*: it is
-// cloned into the prologue of every linear that reads it, or gets a stage of
-// its own when something needs it in memory. So does the inner matrix of a
-// low-rank product, if it is small: then every thread computes it for itself,
-// which costs less than a barrier.
+// share a stage, and so do embeddings; attention has one of its own. What
+// follows a linear lane by lane joins its stage as an epilogue. Everything else
+// *floats*: it is cloned into the prologue of every linear that reads it, or
+// gets a stage of its own when something needs it in memory. So does the inner
+// matrix of a low-rank product, if it is small: then every thread computes it
+// for itself, which costs less than a barrier.
 //
 //   %n = norm %x                stage "norm.gate.up.silu.mul" {
 //   %g, %u = linear %n            %n = norm %x; %g, %u = linear %n
@@ -120,7 +120,9 @@ public:
 private:
   void place(Operation *op) {
     if (isRoot(op)) {
-      if (!isa<rondo::LinearOp>(op))
+      if (isa<rondo::EmbedOp>(op))
+        placeEmbed(op);
+      else if (!isa<rondo::LinearOp>(op))
         startStageOnRows(op);
       else if (!joinAsRoot(op))
         startStage(op);
@@ -145,6 +147,19 @@ private:
       plan.epilogue.push_back(op);
     stageOf[op] = stages.size();
     stages.push_back(std::move(plan));
+  }
+
+  /// Embeddings that follow each other are one stage: a thread looks up the
+  /// same rows in all tables. The ids come along.
+  void placeEmbed(Operation *op) {
+    if (stages.empty() || stages.back().roots.empty() ||
+        !isa<rondo::EmbedOp>(stages.back().roots.front())) {
+      startStage(op);
+      return;
+    }
+    collectFloating(op->getOperand(0), stages.back().prologue);
+    stages.back().roots.push_back(op);
+    stageOf[op] = stages.size() - 1;
   }
 
   bool hasLinear(int64_t stage) {
@@ -284,6 +299,8 @@ std::string getNamePart(Operation *op) {
 std::string getStageName(const StagePlan &plan) {
   std::string name, last;
   for (Operation *op : plan.getOps()) {
+    if (isa<rondo::RowIdsOp>(op)) // no work
+      continue;
     std::string part = getNamePart(op);
     if (part != last)
       name += (name.empty() ? "" : ".") + part;

@@ -68,10 +68,11 @@ private:
   void createBuffer(Value value) {
     auto tensor = cast<RankedTensorType>(value.getType());
     auto type = MemRefType::get(tensor.getShape(), tensor.getElementType());
-    auto it = buffers.offsets.find(value);
-    bool isLogits = it == buffers.offsets.end();
-    auto buffer = BufferOp::create(builder, value.getLoc(), type,
-                                   isLogits ? 0 : it->second, isLogits);
+    auto it = buffers.logits.find(value);
+    bool isLogits = it != buffers.logits.end();
+    auto buffer = BufferOp::create(
+        builder, value.getLoc(), type,
+        isLogits ? it->second : buffers.offsets.lookup(value), isLogits);
     memory.map(value, buffer.getResult());
   }
 
@@ -205,7 +206,8 @@ private:
   void rewriteEmbed(rt::EmbedOp embed, DenseMap<Value, Value> &targets) {
     OpBuilder at(embed);
     rt::EmbedOp::create(at, embed.getLoc(), Type(), embed.getTableAttr(),
-                        embed.getWidthAttr(), embed.getScaleAttr(),
+                        embed.getFieldAttr(), embed.getWidthAttr(),
+                        embed.getScaleAttr(),
                         targets.lookup(embed.getResult()));
     embed.erase();
   }

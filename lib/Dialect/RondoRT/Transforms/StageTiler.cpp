@@ -71,8 +71,10 @@ private:
     Block &block = stage.getBody().front();
     for (auto attend : block.getOps<rondo::AttendOp>())
       return tileAttend(attend);
-    for (auto embed : block.getOps<rondo::EmbedOp>())
-      return tileEmbed(embed);
+    if (!block.getOps<rondo::EmbedOp>().empty())
+      return llvm::all_of(
+          block.getOps<rondo::EmbedOp>(),
+          [&](rondo::EmbedOp embed) { return tileEmbed(embed); });
     for (auto linear : block.getOps<rondo::LinearOp>()) {
       packed.push_back(linear);
       if (!linear.feedsLinears())
@@ -113,6 +115,16 @@ private:
   bool tileEmbed(rondo::EmbedOp embed) {
     ParamOp table = context.weights.getParam(embed.getTableAttr());
     int64_t width = table.getTensorType().getDimSize(1);
+    int64_t entries = table.getTensorType().getDimSize(0);
+    auto ids = embed.getTokens().getDefiningOp<RowIdsOp>();
+    RowField field = ids ? ids.getField() : RowField::Token;
+    if (field == RowField::Position && options.positions > entries) {
+      embed.emitOpError("looks positions up in ")
+          << entries << " entries of '" << embed.getTable()
+          << "', but sequences may have " << options.positions
+          << "; compile with --context=" << entries << " or less";
+      return false;
+    }
     LayoutAttr rows =
         LayoutAttr::get(stage.getContext(), LayoutKind::Flat,
                         table.getTensorType().getDimSize(0), 1, 0);
@@ -121,6 +133,7 @@ private:
     Type type = context.layouts.getPhysicalType(embed.getResult());
     auto op = rt::EmbedOp::create(builder, embed.getLoc(), type,
                                   FlatSymbolRefAttr::get(packed),
+                                  RowFieldAttr::get(stage.getContext(), field),
                                   builder.getI64IntegerAttr(width),
                                   embed.getScaleAttr(), /*target=*/Value());
     results.map(embed.getResult(), op.getResult());

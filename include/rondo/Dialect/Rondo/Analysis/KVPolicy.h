@@ -16,6 +16,10 @@
 //   modulo:S              version d mod S, overwritten
 //   final-shared          version 0, overwritten: modulo:1
 //   first-then-shared:S   version min(d, S - 1), the last one overwritten
+//   none                  version 0, which lives as long as an execution and
+//   may
+//                         share its slot with every other: for whole sequences
+//                         that see both ways
 //
 // *Chunk-invariant*: a prompt in one step gives what any split of it gives. An
 // overwriting policy is not: rows of earlier steps show the version of their
@@ -68,9 +72,10 @@ public:
 
   static KVPolicy getPerDepth() { return {Kind::PerDepth, 0}; }
   static KVPolicy getFirstStep() { return {Kind::FirstStep, 1}; }
+  static KVPolicy getNone() { return {Kind::None, 1}; }
 
 private:
-  enum class Kind { PerDepth, FirstStep, Modulo, FirstThenShared };
+  enum class Kind { PerDepth, FirstStep, Modulo, FirstThenShared, None };
 
   KVPolicy(Kind kind, int64_t versions) : kind(kind), versions(versions) {}
 

@@ -25,6 +25,7 @@ def Rondo_Dialect : Dialect {
   let useDefaultAttributePrinterParser = 1;
   let hasOperationAttrVerify = 1;
   let hasRegionArgAttrVerify = 1;
+  let hasRegionResultAttrVerify = 1;
 }
 
 //===----------------------------------------------------------------------===//
@@ -87,7 +88,8 @@ def Rondo_RopePairs : Rondo_Enum<"RopePairs", "which dimensions of a head rotate
 def Rondo_RopePairsAttr : Rondo_EnumAttr<Rondo_RopePairs, "rope_pairs">;
 
 def Rondo_Mask : Rondo_Enum<"Mask", "which positions of its sequence a row may see", [
-  I32EnumAttrCase<"Causal", 0, "causal">]>;
+  I32EnumAttrCase<"Causal", 0, "causal">,
+  I32EnumAttrCase<"Full", 1, "full">]>;
 def Rondo_MaskAttr : Rondo_EnumAttr<Rondo_Mask, "mask">;
 
 def Rondo_InputInit : Rondo_Enum<"InputInit", "rows of an input that nobody gives", [
@@ -112,6 +114,12 @@ def Rondo_ExitScopeAttr : Rondo_EnumAttr<Rondo_ExitScope, "exit_scope">;
 def Rondo_KVAfterExit : Rondo_Enum<"KVAfterExit", "what a row leaves in the KV slots behind its exit", [
   I32EnumAttrCase<"Ghost", 0, "ghost">]>;
 def Rondo_KVAfterExitAttr : Rondo_EnumAttr<Rondo_KVAfterExit, "kv_after_exit">;
+
+def Rondo_RowField : Rondo_Enum<"RowField", "an id that the descriptor of a row gives", [
+  I32EnumAttrCase<"Token", 0, "token">,
+  I32EnumAttrCase<"Position", 1, "position">,
+  I32EnumAttrCase<"TokenType", 2, "token_type">]>;
+def Rondo_RowFieldAttr : Rondo_EnumAttr<Rondo_RowField, "row_field">;
 
 /// Archive keys; `unit` where there is no tensor.
 def Rondo_KeysAttr : TypedArrayAttrBase<AnyAttrOf<[StrAttr, UnitAttr]>, "archive keys">;
@@ -191,6 +199,23 @@ def Rondo_InputAttr : AttrDef<Rondo_Dialect, "Input"> {
                         EnumParameter<Rondo_InputInit>:$init,
                         OptionalParameter<"::mlir::FloatAttr">:$deviation);
   let assemblyFormat = "`<` $name `,` `init` `=` $init (`,` `deviation` `=` $deviation^)? `>`";
+  let genVerifyDecl = 1;
+}
+
+def Rondo_OutputAttr : AttrDef<Rondo_Dialect, "Output"> {
+  let mnemonic = "output";
+  let summary = "what a result of the model is called";
+  let description = [{
+    Stands on a result of `@model` as `rondo.output`. A model that returns `logits`
+    and nothing else needs none. `first` says that of each sequence only the row of
+    position 0 is kept, as a vector.
+
+    Rules:
+    - (output_c1) the name is not empty;
+    - (output_c2) it stands on a result whose type is that of rows.
+  }];
+  let parameters = (ins "::mlir::StringAttr":$name, DefaultValuedParameter<"bool", "false">:$first);
+  let assemblyFormat = "`<` $name (`,` `first` `=` $first^)? `>`";
   let genVerifyDecl = 1;
 }
 

@@ -16,11 +16,39 @@ include "mlir/Interfaces/SideEffectInterfaces.td"
 def Rondo_KVState : Resource<"::rondo::KVStateResource">;
 def Rondo_TraceState : Resource<"::rondo::TraceResource">;
 
+def Rondo_RowIdsOp : Rondo_Op<"row_ids", [Pure]> {
+  let summary = "an id of each row that is no token";
+  let description = [{
+    `position`: where the row stands in its sequence, from 0. `token_type`: the type
+    that the caller gives each token (`token_type_ids`), 0 if it gives none. Models
+    look these up in tables as they look up tokens.
+
+    Rules:
+    - (row_ids_c1) the field is not `token`: tokens are the model's argument.
+
+    Example:
+    ```mlir
+    rondo.param @positions : tensor<512x64xf32> from ["p"]
+    func.func @f(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+      %i = rondo.row_ids position : tensor<?xi32>
+      %p = rondo.embed %i, @positions : tensor<?xi32> -> tensor<?x64xf32>
+      %y = arith.addf %x, %p : tensor<?x64xf32>
+      return %y : tensor<?x64xf32>
+    }
+    ```
+  }];
+  let arguments = (ins Rondo_RowFieldAttr:$field);
+  let results = (outs Rondo_Tokens:$result);
+  let assemblyFormat = "`` $field attr-dict `:` type($result)";
+  let hasVerifier = 1;
+}
+
 def Rondo_EmbedOp : Rondo_Op<"embed", [
     Pure, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "rows of an embedding table, one for each token";
   let description = [{
-    `result[i, :] = scale * table[tokens[i], :]`, widened to f32.
+    `result[i, :] = scale * table[tokens[i], :]`, widened to f32. The ids are the
+    model's tokens, or what `rondo.row_ids` gives.
 
     Rules:
     - (embed_c1) the symbol names a `rondo.param` of rank 2 without layers;
@@ -256,14 +284,18 @@ def Rondo_AttendOp : Rondo_Op<"attend", [
     `softmax(scale * q k^T) v` for each of `heads` query heads over the positions
     of its sequence that the row may see; query head h reads KV head
     `h / (heads / kv_heads)`. `causal` sees positions up to the row's own (its
-    descriptor's `visible`); `window(W)` of them the last W. Scope: `row`.
+    descriptor's `visible`); `window(W)` of them the last W. Scope: `row`. `full`
+    sees all positions of the sequence. Scope: `cohort`, which is all rows of one
+    sequence: they are computed in one step, so that all have appended before any
+    attends.
 
     Rules:
     - (attend_c1) `heads` is a multiple of `kv_heads`;
     - (attend_c2) the width is a multiple of `heads`;
     - (attend_c3) `window`, if present, is at least 1;
     - (attend_c4) it stands inside a `rondo.block` or `rondo_rt.stage`, and
-      `cache` is below the block's `caches`.
+      `cache` is below the block's `caches`;
+    - (attend_c5) a `full` mask has no window.
 
     See `rondo.append` for an example.
   }];

@@ -53,6 +53,14 @@ inline constexpr llvm::StringLiteral kTargetAttr = "rondo.target";
 
 /// `#rondo.input` of an argument of the model function.
 inline constexpr llvm::StringLiteral kInputAttr = "rondo.input";
+/// Of a result of the model's function: its `#rondo.output`.
+inline constexpr llvm::StringLiteral kOutputAttr = "rondo.output";
+/// Output of a model whose results have no names.
+inline constexpr llvm::StringLiteral kLogitsOutput = "logits";
+/// Set at phase `step`: [{name, width, first}], one for each result, and "row"
+/// or "cohort", what must be computed together.
+inline constexpr llvm::StringLiteral kOutputsAttr = "rondo_rt.outputs";
+inline constexpr llvm::StringLiteral kScopeAttr = "rondo_rt.scope";
 } // namespace rondo
 
 #endif // RONDO_DIALECT_RONDO_IR_RONDOMODULEATTRS_H

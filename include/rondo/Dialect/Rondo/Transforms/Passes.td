@@ -23,6 +23,9 @@ def VerifyKVPolicyPass : Pass<"rondo-verify-kv-policy", "::mlir::ModuleOp"> {
       the depth is fixed, each visit has a version of its own; with `modulo:S` visit
       d has version d mod S, with `final-shared` version 0, with
       `first-then-shared:S` version min(d, S - 1);
+    - `none`: keys and values live as long as an execution. Every `rondo.attend` has
+      mask `full` and reads what its own execution appended; executions may share
+      slots;
     - all visits of a version append to the same slot, before they attend to it
       (reading another layer's version is cross-layer sharing, and legal);
     - `first-step`: only the first visit of a layer appends, later visits read it;

@@ -66,4 +66,10 @@ int64_t getRowBytes(RowFormat format, int64_t k);
 #define GET_OP_CLASSES
 #include "rondo/Dialect/RondoRT/IR/RondoRTOps.h.inc"
 
+namespace rondo::rt {
+/// Lanes of a row of the logits buffer, of which every `buffer ... logits` is a
+/// part; 0 before phase `buffers`.
+int64_t getLogitsLanes(mlir::ModuleOp module);
+} // namespace rondo::rt
+
 #endif // RONDO_DIALECT_RONDORT_IR_RONDORT_H

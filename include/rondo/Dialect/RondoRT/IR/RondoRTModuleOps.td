@@ -53,12 +53,14 @@ def RondoRT_BodyOp : RondoRT_Op<"body", [
     Reads and writes the model's *states*: rows that live from one body to the
     next. `inputs` and `outputs` name the state of each argument and returned
     value. A prelude takes the tokens as its one argument; a coda returns the
-    model's result as its one value.
+    model's results, whose names and widths are in the module's attribute
+    `rondo_rt.outputs`.
 
     Rules:
     - (body_c1) the region has one block, ended by `rondo_rt.return`;
     - (body_c2) a block has one argument for each of `inputs` and returns one
-      value for each of `outputs`, a prelude takes tokens, a coda returns one value.
+      value for each of `outputs`, a prelude takes tokens, a coda returns at least
+      one value.
 
     Introduced at phase `step`; becomes a function at phase `target`.
 

@@ -25,7 +25,7 @@ def RondoRT_StageOp : RondoRT_Op<"stage", [
     Phase `step`: holds `rondo` operations on rows. Phase `tiled`: is written for
     one row: scalar statistics, `rondo_rt.reduce`, `rondo_rt.pack` (the
     *prologue*, once for each row), then `rondo_rt.tile` operations, whose units
-    are divided among the threads; or one `rondo_rt.attend` or
+    are divided among the threads; or one `rondo_rt.attend`, or some
     `rondo_rt.embed`. Phase `buffers`: results are gone, tiles store to buffers.
 
     Rules:
@@ -253,16 +253,18 @@ def RondoRT_EmbedOp : RondoRT_Op<"embed", [
     DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "rows of a packed embedding table";
   let description = [{
-    Lane `token mod 32` of panel `first + token / 32`, widened to f32, times `scale`.
+    Lane `id mod 32` of panel `id / 32`, widened to f32, times `scale`; the id is the
+    row's token, or the field of its descriptor that `by` names.
 
     Rules:
     - (embed_c1) the symbol names a `rondo_rt.packed`.
   }];
-  let arguments = (ins FlatSymbolRefAttr:$table, I64Attr:$width, F32Attr:$scale,
-                       Optional<AnyMemRef>:$target);
+  let arguments = (ins FlatSymbolRefAttr:$table,
+                       DefaultValuedAttr<Rondo_RowFieldAttr, "::rondo::RowField::Token">:$field,
+                       I64Attr:$width, F32Attr:$scale, Optional<AnyMemRef>:$target);
   let results = (outs Optional<AnyRankedTensor>:$result);
   let assemblyFormat = [{
-    $table `width` `(` $width `)` `scale` $scale (`into` $target^ `:` type($target))?
+    $table (`by` $field^)? `width` `(` $width `)` `scale` $scale (`into` $target^ `:` type($target))?
     attr-dict (`->` type($result)^)?
   }];
 }
@@ -271,8 +273,9 @@ def RondoRT_BufferOp : RondoRT_Op<"buffer", [Pure]> {
   let summary = "rows at a fixed place of the arena";
   let description = [{
     `memref<?xNxf32>`, N a multiple of 32, at `offset` bytes from the arena's
-    start. Introduced at phase `buffers`. `logits` instead of an offset is the
-    runtime's logits buffer, whose rows are the output rows.
+    start. Introduced at phase `buffers`. With `logits` it is a part of the runtime's
+    logits buffer, whose rows are the output rows: each holds all results of the
+    model, and `offset` is where this one begins in it.
   }];
   let arguments = (ins I64Attr:$offset, UnitAttr:$logits);
   let results = (outs AnyMemRef:$result);
