@@ -55,11 +55,21 @@ class Model:
         self._session: _runtime.Session | None = _runtime.Session(bundle, threads=_unsigned("threads", threads))
         self._schedulers: weakref.WeakSet[_runtime.Scheduler] = weakref.WeakSet()
 
-    def logits(self, tokens: Sequence[int] | NDArray[np.integer]) -> NDArray[np.float32]:
-        """Logits of every position of `tokens`: float32 [positions, vocabulary]."""
+    def logits(
+        self,
+        tokens: Sequence[int] | NDArray[np.integer],
+        *,
+        token_types: Sequence[int] | NDArray[np.integer] | None = None,
+    ) -> NDArray[np.float32]:
+        """Logits of every position of `tokens`: float32 [positions, vocabulary].
+
+        `token_types` has one type for each token, for models that take them; default all 0. Raises UnsupportedError
+        for a model that returns something else than logits.
+        """
+        types = [] if token_types is None else _token_list(token_types)
         scheduler = self._new_scheduler()
         try:
-            request = scheduler.submit(_token_list(tokens), new_tokens=0, stop=[], all_logits=True)
+            request = scheduler.submit(_token_list(tokens), new_tokens=0, stop=[], all_logits=True, token_types=types)
             while scheduler.step():
                 pass
             scheduler.check(request)

@@ -210,12 +210,20 @@ public:
 
   uint32_t submit(const std::vector<uint32_t> &tokens, uint32_t newTokens,
                   const std::vector<uint32_t> &stop, bool allLogits,
-                  float temperature, uint32_t topK, float topP, uint64_t seed) {
+                  float temperature, uint32_t topK, float topP, uint64_t seed,
+                  const std::vector<uint32_t> &tokenTypes) {
     if (allLogits && !hasLogits)
       raise(RONDO_RT_STATUS_UNSUPPORTED,
             "the model has no logits; rondo-run --logits writes what it has");
+    if (!tokenTypes.empty() && tokenTypes.size() != tokens.size())
+      raise(RONDO_RT_STATUS_INVALID_ARGUMENT,
+            ("there are " + std::to_string(tokenTypes.size()) +
+             " token types for " + std::to_string(tokens.size()) +
+             " tokens; give one for each")
+                .c_str());
     rondo_rt_request_options options{};
     options.tokens = tokens.data();
+    options.token_types = tokenTypes.empty() ? nullptr : tokenTypes.data();
     options.token_count = static_cast<uint32_t>(tokens.size());
     options.new_tokens = newTokens;
     options.stop_tokens = stop.data();
@@ -384,6 +392,7 @@ NB_MODULE(_runtime, m) {
            nb::arg("new_tokens"), nb::arg("stop"),
            nb::arg("all_logits") = false, nb::arg("temperature") = 0.0f,
            nb::arg("top_k") = 0, nb::arg("top_p") = 1.0f, nb::arg("seed") = 0,
+           nb::arg("token_types") = std::vector<uint32_t>(),
            "Queue a request; returns its number.")
       .def("step", &Scheduler::step,
            "Run one step; returns how many requests are unfinished.")

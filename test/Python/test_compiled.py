@@ -35,14 +35,48 @@ def test_logits(case: Path, compiled: Path) -> None:
     reference = load_model(case, np.float64)
     if (case / "inputs.safetensors").exists():
         reference = reference.prepared(read_inputs(case / "inputs.json", case / "inputs.safetensors"))
+    inputs = read(case, "inputs.json")
+    types = inputs.get("token_type_ids")
     with load(case, compiled) as model:
-        for number, tokens in enumerate(read(case, "inputs.json")["sequences"]):
-            logits = model.logits(tokens)
+        for number, tokens in enumerate(inputs["sequences"]):
+            if "logits.0" not in expected:
+                with pytest.raises(rondo.UnsupportedError, match="the model has no logits; rondo-run --logits writes"):
+                    model.logits(tokens)
+                continue
+            logits = model.logits(tokens, token_types=types[number] if types else None)
             np.testing.assert_allclose(logits, expected[f"logits.{number}"], rtol=0, atol=tolerance)
-            np.testing.assert_allclose(logits, reference.logits(tokens), rtol=0, atol=tolerance)
+            if types is None:
+                np.testing.assert_allclose(logits, reference.logits(tokens), rtol=0, atol=tolerance)
+
+
+# Tests that token types are given one for each token, and to models that have them.
+def test_wrong_token_types(case: Path, compiled: Path) -> None:
+    takes_types = "token_type_ids" in read(case, "inputs.json")
+    if "logits.0" not in load_file(case / "expected.safetensors"):
+        pytest.skip("the model has no logits")
+    with load(case, compiled) as model:
+        with pytest.raises(ValueError, match="there are 1 token types for 2 tokens; give one for each"):
+            model.logits([1, 2], token_types=[0])
+        message = "token type 2 at position 1 is not below" if takes_types else "the model has 0 types; give none"
+        with pytest.raises(ValueError, match=message):
+            model.logits([1, 2], token_types=[0, 2] if takes_types else [0, 0])
+
+
+def skip_encoder(case: Path) -> None:
+    if not (case / "greedy.json").exists():
+        pytest.skip("an encoder generates nothing")
+
+
+# Tests that an encoder says why it does not generate.
+def test_encoder_generates_nothing(case: Path, compiled: Path) -> None:
+    if (case / "greedy.json").exists():
+        pytest.skip("a decoder generates")
+    with rondo.load(compiled) as model, pytest.raises(rondo.UnsupportedError, match="the model is no decoder"):
+        model.generate([1, 2], 1)
 
 
 def test_greedy_tokens(case: Path, compiled: Path) -> None:
+    skip_encoder(case)
     greedy = read(case, "greedy.json")
     with load(case, compiled) as model:
         for run in greedy["runs"]:
@@ -51,6 +85,7 @@ def test_greedy_tokens(case: Path, compiled: Path) -> None:
 
 # Tests that iterators in turn give what each gives alone: rows of other sequences change nothing.
 def test_interleaved(case: Path, compiled: Path) -> None:
+    skip_encoder(case)
     prompts = [run["prompt"] for run in read(case, "greedy.json")["runs"]]
     with load(case, compiled) as model:
         alone = [list(model.generate(prompt, 8, stop=())) for prompt in prompts]
@@ -109,6 +144,7 @@ def test_schedule(case: Path, compiled: Path) -> None:
     from rondo.inspection import read as inspect
     from rondo.reference.schedule import Run
 
+    skip_encoder(case)  # which has no slots to compare
     model = load_model(case)
     runs = [step for step in model.schedule if isinstance(step, Run)]
     sharing = getattr(model, "sharing", None)
