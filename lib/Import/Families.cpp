@@ -18,6 +18,8 @@ static const Family kFamilies[] = {
     {"gemma", "GemmaForCausalLM", readGemma},
     {"gpt_neox", "GPTNeoXForCausalLM", readGPTNeoX},
     {"ouro", "OuroForCausalLM", readOuro},
+    {"albert", "AlbertForMaskedLM", /*read=*/nullptr, openAlbert,
+     "AlbertModel"},
     {"recursive_llama", "RecursiveLlamaForCausalLM", readRecursiveLlama},
     {"recursive_gemma", "RecursiveGemmaForCausalLM", readRecursiveGemma},
     {"recursive_gpt_neox", "RecursiveGPTNeoXForCausalLM", readRecursiveGPTNeoX},

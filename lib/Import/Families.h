@@ -33,6 +33,8 @@ struct Family {
   Decoder (*read)(ConfigReader &config);
   /// The same for a family with a builder of its own.
   ModelBuilder (*open)(ConfigReader &config) = nullptr;
+  /// Another such entry; empty if there is none.
+  llvm::StringLiteral otherClassName = "";
 };
 
 /// The family of a `model_type`, or null.
@@ -49,6 +51,7 @@ Decoder readRecursiveLlama(ConfigReader &config);
 Decoder readRecursiveGemma(ConfigReader &config);
 Decoder readRecursiveGPTNeoX(ConfigReader &config);
 ModelBuilder openHuginn(ConfigReader &config);
+ModelBuilder openAlbert(ConfigReader &config);
 
 /// Keys of bookkeeping and training that every family has.
 void ignoreInertKeys(ConfigReader &config);

@@ -192,11 +192,16 @@ static Expected<const Family *> readFamily(const json::Object &config,
   const json::Array *classes = config.getArray("architectures");
   if (classes && !classes->empty() &&
       none_of(*classes, [&](const json::Value &name) {
-        return name.getAsString() == StringRef(family->className);
+        std::optional<StringRef> text = name.getAsString();
+        return text && !text->empty() &&
+               (*text == family->className || *text == family->otherClassName);
       }))
     return importError(quoted(path) + ": 'architectures' is " +
                        formatJson(json::Array(*classes)) + ", expected " +
-                       quoted(family->className));
+                       quoted(family->className) +
+                       (family->otherClassName.empty()
+                            ? ""
+                            : " or " + quoted(family->otherClassName)));
   return family;
 }
 

@@ -141,7 +141,7 @@ REFUSED = [
     ({"num_hidden_groups": 7}, "7 layer groups cannot share 6 visits"),
     ({"num_hidden_groups": 0}, "0 layer groups cannot share"),
     ({"num_attention_heads": 5}, "not a multiple of 5 attention heads"),
-    ({"hidden_act": "relu"}, "activation 'relu'"),
+    ({"hidden_act": "silu"}, "activation 'silu'"),
     ({"inner_group_num": 2}, "is missing"),
     ({"num_hidden_layers": None}, "'num_hidden_layers' is missing"),
     ({"is_decoder": True}, "is_decoder"),

@@ -200,7 +200,7 @@ class _Loader:
         return LayerNorm(weight, bias, _EPS if eps is None else eps)
 
     def activation(self) -> Activation:
-        return activation(need(self.checkpoint.config, "hidden_act"), ["gelu", "gelu_new", "gelu_pytorch_tanh"])
+        return activation(need(self.checkpoint.config, "hidden_act"), ["gelu", "gelu_new", "gelu_pytorch_tanh", "relu"])
 
 
 def _embedding(loader: _Loader, prefix: str) -> Embedding:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from rondo.reference.errors import CheckpointError
-from rondo.reference.layers import Array, Rope, gelu, gelu_tanh, silu
+from rondo.reference.layers import Array, Rope, gelu, gelu_tanh, relu, silu
 
 # By their names in transformers.
 ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
@@ -15,6 +15,7 @@ ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
     "gelu": gelu,
     "gelu_new": gelu_tanh,
     "gelu_pytorch_tanh": gelu_tanh,
+    "relu": relu,
 }
 
 # Keys that change nothing in inference with this code: bookkeeping, training, and how sums are split.

@@ -138,6 +138,11 @@ def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:
     return centred / np.sqrt(variance + x.dtype.type(eps)) * weight + bias
 
 
+def relu(x: Array) -> Array:
+    """Elementwise x where it is positive, else 0."""
+    return np.maximum(x, 0)
+
+
 def gelu(x: Array) -> Array:
     """x * Phi(x) with Phi from the error function, which is evaluated in float64. Source: arXiv 1606.08415."""
     erf = np.vectorize(math.erf, otypes=[np.float64])(x.astype(np.float64) * math.sqrt(0.5))
