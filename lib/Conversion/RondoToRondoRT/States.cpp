@@ -237,16 +237,22 @@ public:
   }
 
 private:
+  /// Where `value` can be copied. Inputs are there before the prelude, which is
+  /// no place to read them.
+  static void setInsertionPointBehind(OpBuilder &builder, Value value) {
+    builder.setInsertionPointAfterValue(value);
+    auto argument = dyn_cast<BlockArgument>(value);
+    if (!argument || !isa<func::FuncOp>(argument.getOwner()->getParentOp()))
+      return;
+    for (EmbedOp embed : argument.getOwner()->getOps<EmbedOp>())
+      builder.setInsertionPointAfter(embed);
+  }
+
   /// Copies the value where it is defined. A block reads the states of its
   /// first call site, so the copy is copied there in front of it.
   static void keepFor(LostRead lost) {
     OpBuilder builder(lost.value.getContext());
-    builder.setInsertionPointAfterValue(lost.value);
-    // Inputs are there before the prelude, which is no place to read them.
-    if (isa_and_nonnull<func::FuncOp>(lost.value.getParentBlock()->getParentOp()))
-      for (auto embed : lost.value.getParentBlock()->getOps<EmbedOp>())
-        if (!lost.value.getDefiningOp())
-          builder.setInsertionPointAfter(embed);
+    setInsertionPointBehind(builder, lost.value);
     Value copy = rt::CopyOp::create(builder, lost.value.getLoc(),
                                     lost.value.getType(), lost.value);
     for (Operation *op : lost.unit->run)
@@ -299,13 +305,11 @@ static LogicalResult verifyInputs(func::FuncOp model) {
 }
 
 FailureOr<PlacedModel> rondo::placeStates(func::FuncOp model) {
-  if (failed(verifyInputs(model)))
-    return failure();
   insertStateCopies(model);
   Repair repair(model);
   while (true) {
     FailureOr<ModelTree> tree = buildModelTree(model);
-    if (failed(tree))
+    if (failed(tree) || failed(verifyInputs(model)))
       return failure();
     StateClasses classes(*tree);
     StateCheck check(classes);

@@ -211,3 +211,28 @@ func.func @model(%t: tensor<?xi32>)
   return %y, %p : tensor<?x64xf32>, tensor<?x64xf32>
 }
 }
+
+// -----
+
+// Tests that two inputs have states of their own, though one block reads both.
+
+// CHECK-LABEL: module
+// CHECK-SAME: rondo_rt.inputs = [{input = #rondo.input<"a", init = zeros>, state = [[A:[0-9]+]] : i64, width = 64 : i64}, {input = #rondo.input<"b", init = zeros>, state = [[B:[0-9]+]] : i64, width = 64 : i64}]
+// CHECK: rondo_rt.body @prelude prelude 0 caches(0) inputs []
+// CHECK: rondo_rt.body @between block 0 caches(0) inputs {{.*}}[[A]]
+// CHECK: rondo_rt.copy
+rondo.param @e : tensor<96x64xf32> from ["e"]
+rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+  %y = arith.mulf %x, %x : tensor<?x64xf32>
+  rondo.yield %y : tensor<?x64xf32>
+}
+func.func @model(%t: tensor<?xi32>, %a: tensor<?x64xf32> {rondo.input = #rondo.input<"a", init = zeros>},
+                 %b: tensor<?x64xf32> {rondo.input = #rondo.input<"b", init = zeros>}) -> tensor<?x96xf32> {
+  %x = rondo.embed %t, @e : tensor<?xi32> -> tensor<?x64xf32>
+  %y = rondo.apply @b(%a) layer(0) side(0) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  %z = rondo.apply @b(%b) layer(0) side(0) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  %u = arith.addf %y, %z : tensor<?x64xf32>
+  %v = arith.addf %x, %u : tensor<?x64xf32>
+  %l = rondo.linear %v, [@e] : tensor<?x64xf32> -> tensor<?x96xf32>
+  return %l : tensor<?x96xf32>
+}
