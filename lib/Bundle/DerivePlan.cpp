@@ -369,7 +369,7 @@ LogicalResult PlanBuilder::readOutputs() {
     plan.vocabulary = plan.outputs.front().width;
   auto scope = module->getAttrOfType<StringAttr>(kScopeAttr);
   plan.cohort = scope && scope.getValue() == "cohort";
-  plan.kv.chunkInvariant = !plan.cohort;
+  plan.kv.chunkInvariant &= !plan.cohort;
   return success();
 }
 

@@ -289,7 +289,7 @@ MODULES = cases(LOWER, [
 OPTIONS = uses(1, COMPILE, [
     ("loop past last layer", "--loop=0:7:2", "loop 0:7:2", "within layers 0 to 0"),
     ("loop reversed", "--loop=3:0:2", "loop 3:0:2", "within layers 0 to 0"),
-    ("policy unknown", "--kv-policy=none", "'none' is not a KV policy", "known: per-depth"),
+    ("policy unknown", "--kv-policy=mine", "'mine' is not a KV policy", "known: per-depth"),
     ("archive of a checkpoint", "--archive=x", "--archive is for a module", "has its parameters"),
     ("phase of a checkpoint", "--compile-from=step", "--compile-from=step is for a module", "is a checkpoint"),
     ("dumps below a file", "--dump-phases=tokens.json/a", "cannot make folder 'tokens.json/a'", "give another folder"),
@@ -439,7 +439,7 @@ RUN_OPTIONS = uses(1, RUN, [
     ("threads too many", "--threads=4294967295", "4294967295 threads", "at most"),
     ("device absent", "--device=cuda:1", "--device=cuda:1", "leave the option out"),
     ("depth of a fixed model", "--depth=2", "--depth: .*visits every layer once", "leave the depth out"),
-    ("exit of a fixed model", "--exit=gate:0.5", "--exit: .*no exit rule", "leave the option out"),
+    ("exit of a fixed model", "--exit=gate:0.5", "--exit: a bundle has the exit rule that it was compiled with", "leave the option out"),
     ("inputs absent", "--inputs=gone", r"cannot read 'gone'", "give a readable file"),
     ("inputs no tensors", "--inputs=tokens.json", r"--inputs: 'tokens\.json' is not a safetensors file", "write one"),
     ("inputs of a plain model", "--inputs=model/model.safetensors",
