@@ -61,7 +61,7 @@ lane_compiler() {
 
 lane_bad_input() {
   build_address rondoc rondo-run &&
-    RONDO_BIN=$build/sanitize/bin "${RONDO_PYTHON:-python3}" -m pytest -q -p no:cacheprovider \
+    RONDO_BIN=$build/sanitize/bin "${RONDO_PYTHON:-python3}" -m pytest -q -n "$jobs" -p no:cacheprovider \
       "$root/test/Integration/test_bad_input.py"
 }
 

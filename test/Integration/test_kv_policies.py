@@ -7,6 +7,7 @@ slots and nothing else. Policies that overwrite a version depend on how a prompt
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -67,9 +68,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_llama(tmp_path_factory.mktemp("kv") / "model", layers=LAYERS, seed=4)
 
 
-def compile_policy(tools: Tools, folder: Path, tmp_path: Path, policy: str) -> Path:
-    return tools.compile(folder, tmp_path / "model.rondo", f"--loop={LOOP.first}:{LOOP.last}:{LOOP.times}", "--exact",
-                         f"--rows={ROWS}", f"--kv-policy={policy}", "--force-kv-policy")
+@pytest.fixture(scope="module")
+def bundles(folder: Path) -> Callable[[str], Path]:
+    """The bundle of a policy, compiled when it is first asked for."""
+
+    @functools.cache
+    def compile_policy(policy: str) -> Path:
+        return Tools().compile(folder, folder.parent / f"{policy.replace(':', '-')}.rondo", "--exact",
+                               f"--loop={LOOP.first}:{LOOP.last}:{LOOP.times}", f"--rows={ROWS}",
+                               f"--kv-policy={policy}", "--force-kv-policy")
+
+    return compile_policy
 
 
 def read_kv(bundle: Path) -> dict:
@@ -83,8 +92,8 @@ def draw(length: int) -> list[int]:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_equals_reference(tools: Tools, folder: Path, tmp_path: Path, policy: str) -> None:
-    bundle = compile_policy(tools, folder, tmp_path, policy)
+def test_equals_reference(tools: Tools, folder: Path, bundles: Callable[[str], Path], policy: str) -> None:
+    bundle = bundles(policy)
     model = make_reference(folder, policy)
     sequences = [draw(length) for length in (1, 15, 16, 17, 50, 150)]
     got = tools.logits(bundle, sequences)
@@ -96,8 +105,9 @@ def test_equals_reference(tools: Tools, folder: Path, tmp_path: Path, policy: st
 
 
 @pytest.mark.parametrize("policy", ["first-step", "final-shared", "modulo:2", "first-then-shared:3"])
-def test_generated_tokens_equal_reference(tools: Tools, folder: Path, tmp_path: Path, policy: str) -> None:
-    bundle = compile_policy(tools, folder, tmp_path, policy)
+def test_generated_tokens_equal_reference(tools: Tools, folder: Path, bundles: Callable[[str], Path],
+                                          policy: str) -> None:
+    bundle = bundles(policy)
     model = make_reference(folder, policy)
     tokens, cache, want = draw(20), model.new_cache(64), []
     chunks = [tokens[:ROWS], tokens[ROWS:]]
@@ -109,7 +119,7 @@ def test_generated_tokens_equal_reference(tools: Tools, folder: Path, tmp_path: 
     assert tools.generate(bundle, [tokens], 24) == [want]
 
 
-def test_overwriting_is_another_function(tools: Tools, folder: Path, tmp_path: Path) -> None:
+def test_overwriting_is_another_function(folder: Path) -> None:
     tokens = draw(50)
     logits = {policy: run_in_chunks(make_reference(folder, policy), tokens, ROWS) for policy in POLICIES}
     for policy in ("first-step", "final-shared", "modulo:2", "first-then-shared:3"):
@@ -119,8 +129,8 @@ def test_overwriting_is_another_function(tools: Tools, folder: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_bundle_says_whether_chunks_matter(tools: Tools, folder: Path, tmp_path: Path, policy: str) -> None:
-    bundle = compile_policy(tools, folder, tmp_path, policy)
+def test_bundle_says_whether_chunks_matter(bundles: Callable[[str], Path], policy: str) -> None:
+    bundle = bundles(policy)
     assert read_kv(bundle)["policy"] == policy
     assert read_kv(bundle)["chunk_invariant"] == (policy not in OVERWRITING)
 
@@ -129,15 +139,14 @@ def test_bundle_says_whether_chunks_matter(tools: Tools, folder: Path, tmp_path:
     ("--chunk=5", "only the default chunk of 16 tokens is allowed"),
     ("--depthwise", "cannot be at different depths"),
 ])
-def test_what_cuts_prompts_otherwise_is_refused(tools: Tools, folder: Path, tmp_path: Path, option: str,
+def test_what_cuts_prompts_otherwise_is_refused(tools: Tools, bundles: Callable[[str], Path], option: str,
                                                 reason: str) -> None:
-    bundle = compile_policy(tools, folder, tmp_path, "modulo:2")
     with pytest.raises(AssertionError, match=reason):
-        tools.run("rondo-run", bundle, "--tokens=1,2,3", "--generate=2", option)
+        tools.run("rondo-run", bundles("modulo:2"), "--tokens=1,2,3", "--generate=2", option)
 
 
 @pytest.mark.parametrize(("policy", "versions"), [
     ("per-depth", 5), ("modulo:2", 2), ("final-shared", 1), ("first-then-shared:3", 3), ("first-step", 1),
 ])
-def test_slots_are_as_many_as_versions(tools: Tools, folder: Path, tmp_path: Path, policy: str, versions: int) -> None:
-    assert read_kv(compile_policy(tools, folder, tmp_path, policy))["slots"] == 1 + 2 * versions
+def test_slots_are_as_many_as_versions(bundles: Callable[[str], Path], policy: str, versions: int) -> None:
+    assert read_kv(bundles(policy))["slots"] == 1 + 2 * versions
