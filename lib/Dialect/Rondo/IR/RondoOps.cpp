@@ -10,6 +10,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "rondo/Dialect/Rondo/IR/EnumKeyword.h"
 #include "rondo/Dialect/Rondo/IR/Rondo.h"
 
 #include "mlir/IR/AffineExpr.h"
@@ -64,22 +65,6 @@ static ParseResult parseMode(OpAsmParser &parser, ArithmeticAttr &mode) {
 
 static void printMode(OpAsmPrinter &printer, Operation *, ArithmeticAttr mode) {
   printer << stringifyArithmetic(mode.getValue());
-}
-
-/// The word of an enum in parentheses, without that space.
-template <typename AttrT>
-static ParseResult parseWord(OpAsmParser &parser, AttrT &attr) {
-  using Enum = decltype(attr.getValue());
-  auto value = mlir::FieldParser<Enum, Enum>::parse(parser);
-  if (failed(value))
-    return failure();
-  attr = AttrT::get(parser.getContext(), *value);
-  return success();
-}
-
-template <typename AttrT>
-static void printWord(OpAsmPrinter &printer, Operation *, AttrT attr) {
-  printer << stringifyEnum(attr.getValue());
 }
 
 #define GET_OP_CLASSES

@@ -5,28 +5,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
+#include "rondo/Dialect/Rondo/IR/EnumKeyword.h"
 #include "rondo/Dialect/RondoRT/IR/RondoRT.h"
 
 #include "mlir/IR/OpImplementation.h"
 
 using namespace mlir;
 using namespace rondo::rt;
-
-/// Assembly of an enum attribute as its bare keyword.
-template <typename AttrT>
-static ParseResult parseKeyword(OpAsmParser &parser, AttrT &attr) {
-  using Enum = decltype(attr.getValue());
-  auto value = mlir::FieldParser<Enum, Enum>::parse(parser);
-  if (failed(value))
-    return failure();
-  attr = AttrT::get(parser.getContext(), *value);
-  return success();
-}
-
-template <typename AttrT>
-static void printKeyword(OpAsmPrinter &printer, Operation *, AttrT attr) {
-  printer << stringifyEnum(attr.getValue());
-}
 
 #define GET_OP_CLASSES
 #include "rondo/Dialect/RondoRT/IR/RondoRTOps.cpp.inc"

@@ -86,7 +86,7 @@ def Rondo_ExitOp : Rondo_Op<"exit", [
   let results = (outs Rondo_Rows:$nextChosen, Rondo_Rows:$nextRecord);
   let assemblyFormat = [{
     `` $rule $state `,` $gate `,` $chosen `,` $record `threshold` $threshold
-    `scope` `(` custom<Word>($scope) `)` `after` `(` custom<Word>($after) `)`
+    `scope` `(` custom<Keyword>($scope) `)` `after` `(` custom<Keyword>($after) `)`
     attr-dict `:` type($state) `,` type($gate) `,` type($record)
   }];
   let hasVerifier = 1;
