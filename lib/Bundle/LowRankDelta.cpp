@@ -7,7 +7,6 @@
 #include "rondo/Bundle/LowRankDelta.h"
 
 #include "rondo/Bundle/ParamRows.h"
-#include "rondo/Bundle/Storage.h"
 
 #include "mlir/IR/SymbolTable.h"
 
@@ -19,16 +18,11 @@ llvm::Error LowRankDelta::findFactor(ParamOp matrix, FlatSymbolRefAttr name,
                                      Factor &factor) {
   factor.param = SymbolTable::lookupNearestSymbolFrom<ParamOp>(matrix, name);
   assert(factor.param && "the verifier looks factors up");
-  for (Attribute attribute : factor.param.getKeys()) {
-    auto key = dyn_cast<StringAttr>(attribute);
-    const ArchiveTensor *tensor = key ? archives.lookup(key) : nullptr;
-    if (key && !tensor)
-      return llvm::createStringError(
-          llvm::inconvertibleErrorCode(),
-          "no archive has tensor '" + key.getValue() + "' of parameter '" +
-              name.getValue() + "'; name the file with --archive=PATH");
-    factor.entries.push_back(tensor);
-  }
+  llvm::Expected<std::vector<const ArchiveTensor *>> entries =
+      findTensors(factor.param, archives);
+  if (!entries)
+    return entries.takeError();
+  factor.entries = std::move(*entries);
   return llvm::Error::success();
 }
 
@@ -71,4 +65,14 @@ void LowRankDelta::addRow(int64_t layer, int64_t side, int64_t row,
   }
   for (size_t i = 0; i < sums.size(); ++i)
     values[i] = static_cast<float>(values[i] + scale * sums[i]);
+}
+
+ConversionResult
+LowRankDelta::convertRow(int64_t layer, int64_t side, int64_t row,
+                         StorageType from, const char *source, StorageType to,
+                         char *target,
+                         llvm::MutableArrayRef<float> values) const {
+  widenRow(from, source, values.data(), values.size());
+  addRow(layer, side, row, values);
+  return narrowRow(to, values.data(), target, values.size());
 }

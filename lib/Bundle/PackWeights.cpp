@@ -89,23 +89,11 @@ static Expected<Source> findSource(Operation *op, StringRef name,
   Source source;
   source.param = param;
   source.type = getStorageType(param.getTensorType().getElementType());
-  for (Attribute keyAttr : param.getKeys()) {
-    auto text = dyn_cast<StringAttr>(keyAttr);
-    if (!text) {
-      source.entries.push_back(nullptr);
-      continue;
-    }
-    StringRef key = text.getValue();
-    const ArchiveTensor *tensor = archives.lookup(key);
-    if (!tensor)
-      return makeError("no archive has tensor '" + key + "' of parameter '" +
-                       name + "'; name the file with --archive=PATH");
-    if (tensor->type != source.type ||
-        !llvm::equal(tensor->shape, param.getSourceShape()))
-      return makeError("tensor '" + key + "' is not what parameter '" + name +
-                       "' says: another type or shape");
-    source.entries.push_back(tensor);
-  }
+  Expected<std::vector<const ArchiveTensor *>> entries =
+      findTensors(param, archives);
+  if (!entries)
+    return entries.takeError();
+  source.entries = std::move(*entries);
   return source;
 }
 
@@ -226,8 +214,8 @@ Error MatrixPacker::packOne(Entry entry, int64_t panel, char *target,
   const ArchiveTensor *tensor = source.get(entry);
   int64_t k = origin.matrix->k;
   ParamRows sourceRows(source.param);
-  bool isMerged = origin.matrix->delta &&
-                  origin.matrix->delta->isPresent(entry.layer, entry.side);
+  const LowRankDelta *delta = origin.matrix->delta.get();
+  bool isMerged = delta && delta->isPresent(entry.layer, entry.side);
   int64_t rowBytes = getByteSize(to, k);
   const char *rows[kPanelRows] = {};
   for (int64_t n = 0; n < kPanelRows; ++n) {
@@ -240,16 +228,12 @@ Error MatrixPacker::packOne(Entry entry, int64_t panel, char *target,
     workspace.rows.resize(kPanelRows * rowBytes);
     workspace.values.resize(k);
     char *row = workspace.rows.data() + n * rowBytes;
-    ConversionResult result;
-    if (isMerged) {
-      widenRow(source.type, rows[n], workspace.values.data(), k);
-      origin.matrix->delta->addRow(entry.layer, entry.side, output,
-                                   workspace.values);
-      result = narrowRow(to, workspace.values.data(), row, k);
-    } else {
-      result =
-          convertRow(source.type, rows[n], to, row, workspace.values.data(), k);
-    }
+    ConversionResult result =
+        isMerged
+            ? delta->convertRow(entry.layer, entry.side, output, source.type,
+                                rows[n], to, row, workspace.values)
+            : convertRow(source.type, rows[n], to, row, workspace.values.data(),
+                         k);
     if (result != ConversionResult::Done)
       return describe(result, *tensor, to);
     rows[n] = row;

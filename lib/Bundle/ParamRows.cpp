@@ -6,8 +6,13 @@
 //===----------------------------------------------------------------------===//
 #include "rondo/Bundle/ParamRows.h"
 
+#include "rondo/Bundle/Storage.h"
+
+#include "llvm/ADT/STLExtras.h"
+
 #include <cstring>
 
+using namespace mlir;
 using namespace rondo;
 
 ParamRows::ParamRows(ParamOp param)
@@ -35,4 +40,32 @@ const char *ParamRows::get(const ArchiveTensor &tensor, int64_t row,
     std::memcpy(scratch.data() + i * size, data + part.getSourceRow(i) * size,
                 size);
   return scratch.data();
+}
+
+llvm::Expected<std::vector<const ArchiveTensor *>>
+rondo::findTensors(ParamOp param, const ArchiveSet &archives) {
+  StorageType type = getStorageType(param.getTensorType().getElementType());
+  std::vector<const ArchiveTensor *> tensors;
+  for (Attribute attribute : param.getKeys()) {
+    auto text = dyn_cast<StringAttr>(attribute);
+    if (!text) {
+      tensors.push_back(nullptr);
+      continue;
+    }
+    StringRef key = text.getValue();
+    const ArchiveTensor *tensor = archives.lookup(key);
+    if (!tensor)
+      return llvm::createStringError(
+          llvm::inconvertibleErrorCode(),
+          "no archive has tensor '" + key + "' of parameter '" +
+              param.getSymName() + "'; name the file with --archive=PATH");
+    if (tensor->type != type ||
+        !llvm::equal(tensor->shape, param.getSourceShape()))
+      return llvm::createStringError(
+          llvm::inconvertibleErrorCode(),
+          "tensor '" + key + "' is not what parameter '" + param.getSymName() +
+              "' says: another type or shape");
+    tensors.push_back(tensor);
+  }
+  return tensors;
 }

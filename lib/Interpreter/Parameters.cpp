@@ -41,15 +41,11 @@ static FailureOr<Weights> load(ParamOp param, const ArchiveTensor &tensor,
   std::vector<float> scratch(weights.width);
   for (int64_t i = 0; i < rows.getCount(); ++i) {
     const char *bytes = rows.get(tensor, i, source);
-    ConversionResult result;
-    if (isMerged) {
-      widenRow(tensor.type, bytes, scratch.data(), weights.width);
-      delta->addRow(layer, side, i, scratch);
-      result = narrowRow(stored, scratch.data(), row.data(), weights.width);
-    } else {
-      result = convertRow(tensor.type, bytes, stored, row.data(),
-                          scratch.data(), weights.width);
-    }
+    ConversionResult result =
+        isMerged ? delta->convertRow(layer, side, i, tensor.type, bytes, stored,
+                                     row.data(), scratch)
+                 : convertRow(tensor.type, bytes, stored, row.data(),
+                              scratch.data(), weights.width);
     if (result != ConversionResult::Done)
       return reportConversion(param, result, tensor);
     widenRow(stored, row.data(), weights.values.data() + i * weights.width,

@@ -7,6 +7,7 @@
 #ifndef RONDO_BUNDLE_LOWRANKDELTA_H
 #define RONDO_BUNDLE_LOWRANKDELTA_H
 
+#include "rondo/Bundle/Storage.h"
 #include "rondo/Dialect/Rondo/IR/Rondo.h"
 #include "rondo/Import/Archive.h"
 
@@ -25,11 +26,13 @@ public:
   /// `side`.
   bool isPresent(int64_t layer, int64_t side) const;
 
-  /// Adds row `row` of the delta to `values` (as many as the matrix has
-  /// inputs). Sums are formed in f64, in the order of the rank, and rounded to
-  /// f32 once.
-  void addRow(int64_t layer, int64_t side, int64_t row,
-              llvm::MutableArrayRef<float> values) const;
+  /// As rondo::convertRow of row `row` of the matrix, with its delta added;
+  /// `values` has room for its inputs. Sums are formed in f64, in the order of
+  /// the rank, and rounded to f32 once.
+  ConversionResult convertRow(int64_t layer, int64_t side, int64_t row,
+                              StorageType from, const char *source,
+                              StorageType to, char *target,
+                              llvm::MutableArrayRef<float> values) const;
 
 private:
   /// A or B.
@@ -44,6 +47,8 @@ private:
 
   static llvm::Error findFactor(ParamOp matrix, mlir::FlatSymbolRefAttr name,
                                 const ArchiveSet &archives, Factor &factor);
+  void addRow(int64_t layer, int64_t side, int64_t row,
+              llvm::MutableArrayRef<float> values) const;
 
   Factor a, b;
   double scale = 1;

@@ -32,6 +32,11 @@ private:
   int64_t width, count;
 };
 
+/// The tensors that the keys of `param` name, null for `unit`. An error if one
+/// is in no archive, or has another type or shape than the parameter says.
+llvm::Expected<std::vector<const ArchiveTensor *>>
+findTensors(ParamOp param, const ArchiveSet &archives);
+
 } // namespace rondo
 
 #endif // RONDO_BUNDLE_PARAMROWS_H
