@@ -38,22 +38,13 @@ static constexpr StringLiteral kInertKeys[] = {
     "transformers_version",
 };
 
-static ActivationKind readActivation(ConfigReader &config) {
-  StringRef name = config.getOptionalText("hidden_act").value_or("");
-  if (name == "gelu")
-    return ActivationKind::GeLU;
-  if (name == "gelu_new" || name == "gelu_pytorch_tanh")
-    return ActivationKind::GeLUTanh;
-  if (name == "relu")
-    return ActivationKind::ReLU;
-  config.fail(name.empty()
-                  ? Twine("required key 'hidden_act' is missing; add the "
-                          "model's activation, such as 'gelu_new'")
-                  : "activation " + quoted(name) +
-                        " of 'hidden_act' is not supported; known: gelu, "
-                        "gelu_new, gelu_pytorch_tanh, relu");
-  return ActivationKind::GeLU;
-}
+/// What `hidden_act` may name.
+static constexpr std::pair<StringLiteral, ActivationKind> kActivations[] = {
+    {"gelu", ActivationKind::GeLU},
+    {"gelu_new", ActivationKind::GeLUTanh},
+    {"gelu_pytorch_tanh", ActivationKind::GeLUTanh},
+    {"relu", ActivationKind::ReLU},
+};
 
 /// What the first layers and the head must be for this reader.
 static void checkKind(ConfigReader &config) {
@@ -91,7 +82,8 @@ static Albert readAlbert(ConfigReader &config) {
   model.visits = config.getCount("num_hidden_layers", UINT16_MAX);
   model.groups = config.getCount("num_hidden_groups", UINT16_MAX);
   model.groupLayers = config.getCount("inner_group_num", UINT16_MAX);
-  model.activation = readActivation(config);
+  model.activation = readHiddenAct(
+      config, kActivations, "the model's activation, such as 'gelu_new'");
   model.hasHead = readHasHead(config);
   checkKind(config);
   model.eps = 1e-12f;

@@ -31,11 +31,6 @@ using namespace mlir;
 using namespace rondo;
 
 namespace {
-/// Factor and bias of a layer norm.
-struct NormParams {
-  Param weight, bias;
-};
-
 /// Parameters of the layers, stacked.
 struct LayerParams {
   LinearParams q, k, v, dense, up, down;
@@ -172,32 +167,11 @@ private:
   /// One parameter of the tensors `keys`, all of them of one shape and type.
   Param declareParam(StringRef symbol, ArrayRef<std::string> keys,
                      ArrayRef<int64_t> shape, bool isStack) {
-    SmallVector<const ArchiveTensor *> taken;
-    for (const std::string &key : keys)
-      taken.push_back(tensors.take(key, shape));
-    if (tensors.hasFailed())
+    SmallVector<const ArchiveTensor *> stack = tensors.takeStack(keys, shape);
+    if (stack.empty())
       return Param();
-    for (const ArchiveTensor *tensor : taken)
-      if (tensor->type != taken.front()->type)
-        tensors.fail("tensors " + quoted(taken.front()->key) + " (" +
-                     taken.front()->typeName + ") and " + quoted(tensor->key) +
-                     " (" + tensor->typeName +
-                     ") are of layers that share their code and must have one "
-                     "type; convert the checkpoint so");
-    auto names = llvm::map_to_vector(
-        taken, [&](const ArchiveTensor *tensor) -> Attribute {
-          return builder.getStringAttr(tensor->key);
-        });
-    StorageType storage = taken.front()->type;
-    auto type = RankedTensorType::get(
-        shape, getElementType(storage, builder.getContext()));
-    ParamOp::create(
-        builder, loc, builder.getStringAttr(symbol), TypeAttr::get(type),
-        builder.getArrayAttr(names),
-        isStack ? builder.getI64IntegerAttr(keys.size()) : IntegerAttr(),
-        /*depths=*/IntegerAttr(), /*storage=*/TypeAttr(), /*part=*/PartAttr(),
-        /*plus=*/LoRAAttr());
-    return {symbol.str(), storage, SmallVector<int64_t, 2>(shape)};
+    return declareStack(builder, loc, symbol, stack, shape, PartAttr(),
+                        isStack);
   }
 
   const Albert &model;
@@ -260,7 +234,7 @@ private:
     return NormOp::create(builder, loc, x.getType(), NormKind::Layer, x,
                           rows.getSymbol(norm.weight.symbol),
                           /*plus=*/FloatAttr(),
-                          rows.getSymbol(norm.bias.symbol),
+                          rows.getSymbol(norm.bias->symbol),
                           llvm::APFloat(model.eps), /*heads=*/IntegerAttr());
   }
 
@@ -301,13 +275,13 @@ private:
 
   /// `visits` visits of a group, one after another.
   Value buildGroup(int64_t group, int64_t visits, Value x) {
-    return buildLoop(visits, x, [&](Value, Value state) {
+    return rows.buildLoop(visits, x, [&](Value, Value state) {
       int64_t first = group * model.groupLayers;
       if (model.groupLayers == 1)
         state = buildApply(state, {}, builder.getAffineConstantExpr(first));
       else
-        state =
-            buildLoop(model.groupLayers, state, [&](Value layer, Value inner) {
+        state = rows.buildLoop(
+            model.groupLayers, state, [&](Value layer, Value inner) {
               return buildApply(inner, layer,
                                 builder.getAffineDimExpr(0) + first);
             });
@@ -324,17 +298,6 @@ private:
     return ApplyOp::create(builder, loc, x.getType(), "layer", x, indices,
                            getMap(layer), getMap(zero), getMap(zero))
         .getResult(0);
-  }
-
-  Value buildLoop(int64_t count, Value x,
-                  function_ref<Value(Value, Value)> buildBody) {
-    auto loop = LoopOp::create(builder, loc, x.getType(), count, x);
-    OpBuilder::InsertionGuard guard(builder);
-    Block *body = builder.createBlock(
-        &loop.getBody(), {}, {builder.getIndexType(), x.getType()}, {loc, loc});
-    YieldOp::create(builder, loc,
-                    buildBody(body->getArgument(0), body->getArgument(1)));
-    return loop.getResult(0);
   }
 
   /// Returns logits or the last states, and what the pooler makes of them. The

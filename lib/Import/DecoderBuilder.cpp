@@ -18,7 +18,6 @@
 //===----------------------------------------------------------------------===//
 #include "RowBuilder.h"
 
-#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/STLExtras.h"
 #include <cmath>

@@ -412,6 +412,26 @@ private:
 };
 } // namespace
 
+Param rondo::declareStack(OpBuilder &builder, Location loc, const Twine &symbol,
+                          ArrayRef<const ArchiveTensor *> stack,
+                          ArrayRef<int64_t> shape, PartAttr part,
+                          bool isStack) {
+  auto keys =
+      llvm::map_to_vector(stack, [&](const ArchiveTensor *tensor) -> Attribute {
+        return builder.getStringAttr(tensor->key);
+      });
+  StorageType storage = stack.front()->type;
+  auto type = RankedTensorType::get(
+      shape, getElementType(storage, builder.getContext()));
+  ParamOp::create(builder, loc, builder.getStringAttr(symbol),
+                  TypeAttr::get(type), builder.getArrayAttr(keys),
+                  isStack ? builder.getI64IntegerAttr(stack.size())
+                          : IntegerAttr(),
+                  /*depths=*/IntegerAttr(), /*storage=*/TypeAttr(), part,
+                  /*plus=*/LoRAAttr());
+  return {symbol.str(), storage, SmallVector<int64_t, 2>(shape)};
+}
+
 DecoderParams rondo::declareParams(const Decoder &decoder, TensorTable &tensors,
                                    OpBuilder &builder, Location loc) {
   return ParamDeclarer(decoder, tensors, builder, loc).declare();

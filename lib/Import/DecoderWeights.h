@@ -28,6 +28,13 @@ struct Param {
   llvm::SmallVector<int64_t, 2> shape;
 };
 
+/// Declares a parameter of `shape`, `part` of each tensor of `stack` (null: all
+/// of it): one entry for each of several layers, or the only one.
+Param declareStack(mlir::OpBuilder &builder, mlir::Location loc,
+                   const llvm::Twine &symbol,
+                   llvm::ArrayRef<const ArchiveTensor *> stack,
+                   llvm::ArrayRef<int64_t> shape, PartAttr part, bool isStack);
+
 /// A low-rank delta of a matrix.
 struct DeltaParams {
   Param a, b;

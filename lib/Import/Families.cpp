@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Families.h"
+#include "Support.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/raw_ostream.h"
@@ -39,4 +40,22 @@ std::string rondo::listFamilies() {
   interleaveComma(kFamilies, os,
                   [&](const Family &family) { os << family.modelType; });
   return text;
+}
+
+ActivationKind
+rondo::readHiddenAct(ConfigReader &config,
+                     ArrayRef<std::pair<StringLiteral, ActivationKind>> known,
+                     StringRef advice) {
+  StringRef name = config.getOptionalText("hidden_act").value_or("");
+  for (const auto &[candidate, kind] : known)
+    if (name == candidate)
+      return kind;
+  std::string names;
+  raw_string_ostream os(names);
+  interleaveComma(known, os, [&](const auto &entry) { os << entry.first; });
+  config.fail(name.empty()
+                  ? "required key 'hidden_act' is missing; add " + advice
+                  : "activation " + quoted(name) +
+                        " of 'hidden_act' is not supported; known: " + names);
+  return known.front().second;
 }

@@ -53,6 +53,13 @@ Decoder readRecursiveGPTNeoX(ConfigReader &config);
 ModelBuilder openHuginn(ConfigReader &config);
 ModelBuilder openAlbert(ConfigReader &config);
 
+/// What `hidden_act` names, one of `known`; `advice` says what to add if it is
+/// missing.
+ActivationKind readHiddenAct(
+    ConfigReader &config,
+    llvm::ArrayRef<std::pair<llvm::StringLiteral, ActivationKind>> known,
+    llvm::StringRef advice);
+
 /// Keys of bookkeeping and training that every family has.
 void ignoreInertKeys(ConfigReader &config);
 /// What decoders of Llama's layer order share: sizes, eps, biases, rope.

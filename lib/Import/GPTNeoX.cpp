@@ -52,19 +52,12 @@ static bool readFlag(ConfigReader &config, StringRef key, bool byDefault) {
   return byDefault;
 }
 
-static ActivationKind readActivation(ConfigReader &config) {
-  StringRef name = config.getOptionalText("hidden_act").value_or("");
-  if (name == "gelu")
-    return ActivationKind::GeLU;
-  if (name != "gelu_new" && name != "gelu_pytorch_tanh")
-    config.fail(name.empty()
-                    ? Twine("required key 'hidden_act' is missing; add the "
-                            "model's activation, mostly 'gelu'")
-                    : "activation " + quoted(name) +
-                          " of 'hidden_act' is not supported; known: gelu, "
-                          "gelu_new, gelu_pytorch_tanh");
-  return ActivationKind::GeLUTanh;
-}
+/// What `hidden_act` may name.
+static constexpr std::pair<StringLiteral, ActivationKind> kActivations[] = {
+    {"gelu", ActivationKind::GeLU},
+    {"gelu_new", ActivationKind::GeLUTanh},
+    {"gelu_pytorch_tanh", ActivationKind::GeLUTanh},
+};
 
 static void readSizes(ConfigReader &config, Decoder &decoder) {
   decoder.vocabulary = config.getCount("vocab_size");
@@ -103,7 +96,8 @@ Decoder rondo::readGPTNeoX(ConfigReader &config) {
   decoder.mlpBias = true;
   decoder.gated = false;
   decoder.fusedByHead = true;
-  decoder.activation = readActivation(config);
+  decoder.activation = readHiddenAct(config, kActivations,
+                                     "the model's activation, mostly 'gelu'");
   decoder.tied = readFlag(config, "tie_word_embeddings", /*byDefault=*/false);
   decoder.schedule = makePlainSchedule(decoder.layers);
   return decoder;

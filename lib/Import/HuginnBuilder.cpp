@@ -91,19 +91,10 @@ private:
   /// One tensor of each layer; empty after an error.
   Stack take(ArrayRef<std::string> prefixes, StringRef name,
              ArrayRef<int64_t> stored) {
-    Stack stack;
-    for (const std::string &prefix : prefixes)
-      stack.push_back(tensors.take(prefix + name.str(), stored));
-    if (tensors.hasFailed())
-      return {};
-    for (const ArchiveTensor *tensor : stack)
-      if (tensor->type != stack.front()->type)
-        tensors.fail("tensors " + quoted(stack.front()->key) + " (" +
-                     stack.front()->typeName + ") and " + quoted(tensor->key) +
-                     " (" + tensor->typeName +
-                     ") are of layers that share their code and must have one "
-                     "type; convert the checkpoint so");
-    return tensors.hasFailed() ? Stack() : stack;
+    auto keys = llvm::map_to_vector(prefixes, [&](const std::string &prefix) {
+      return prefix + name.str();
+    });
+    return tensors.takeStack(keys, stored);
   }
 
   /// Declares `rows` rows of each tensor of `stack`, from `place` on, as a
@@ -117,23 +108,11 @@ private:
     if (columns)
       own.push_back(*columns);
     const ArchiveTensor &first = *stack.front();
-    auto keys = llvm::map_to_vector(
-        stack, [&](const ArchiveTensor *tensor) -> Attribute {
-          return builder.getStringAttr(tensor->key);
-        });
     PartAttr part;
     if (ArrayRef(own) != ArrayRef<int64_t>(first.shape))
       part = PartAttr::get(builder.getContext(), first.shape, place.first, rows,
                            rows, place.column);
-    auto type = RankedTensorType::get(
-        own, getElementType(first.type, builder.getContext()));
-    ParamOp::create(builder, loc, builder.getStringAttr(symbol),
-                    TypeAttr::get(type), builder.getArrayAttr(keys),
-                    isStack ? builder.getI64IntegerAttr(stack.size())
-                            : IntegerAttr(),
-                    /*depths=*/IntegerAttr(), /*storage=*/TypeAttr(), part,
-                    /*plus=*/LoRAAttr());
-    return {symbol.str(), first.type, own};
+    return declareStack(builder, loc, symbol, stack, own, part, isStack);
   }
 
   Param declareSingle(StringRef symbol, StringRef key,

@@ -114,6 +114,25 @@ const ArchiveTensor *TensorTable::take(StringRef key, ArrayRef<int64_t> shape) {
   return &tensor;
 }
 
+SmallVector<const ArchiveTensor *>
+TensorTable::takeStack(ArrayRef<std::string> keys, ArrayRef<int64_t> shape) {
+  SmallVector<const ArchiveTensor *> stack;
+  for (const std::string &key : keys)
+    stack.push_back(take(key, shape));
+  if (hasFailed())
+    return {};
+  const ArchiveTensor &first = *stack.front();
+  for (const ArchiveTensor *tensor : stack)
+    if (tensor->type != first.type)
+      fail("tensors " + quoted(first.key) + " (" + first.typeName + ") and " +
+           quoted(tensor->key) + " (" + tensor->typeName +
+           ") are of layers that share their code and must have one type; "
+           "convert the checkpoint so");
+  if (hasFailed())
+    return {};
+  return stack;
+}
+
 void TensorTable::takeCopy(StringRef key, StringRef original,
                            StringRef reason) {
   Entry *copy = find(key);

@@ -34,6 +34,10 @@ public:
   /// Takes the tensor called `key` of this shape and a type that a parameter
   /// can have. Null after an error.
   const ArchiveTensor *take(llvm::StringRef key, llvm::ArrayRef<int64_t> shape);
+  /// Takes tensors of layers that share their code: all of this shape and of
+  /// one type. Empty after an error.
+  llvm::SmallVector<const ArchiveTensor *>
+  takeStack(llvm::ArrayRef<std::string> keys, llvm::ArrayRef<int64_t> shape);
   /// Takes a stored copy of `original` if there is one, comparing all bits;
   /// `reason` says in the error why they should be equal and what to do.
   void takeCopy(llvm::StringRef key, llvm::StringRef original,
