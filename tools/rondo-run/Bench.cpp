@@ -2,11 +2,8 @@
 // Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
-// Ceilings drift with the machine's neighbours, so each repetition measures
-// them anew and is compared with its own; the median of those shares is
-// reported.
-//===----------------------------------------------------------------------===//
 #include "Bench.h"
+#include "Ceilings.h"
 #include "Generate.h"
 #include "Traffic.h"
 
@@ -19,22 +16,6 @@
 using namespace rondo_run;
 
 namespace {
-
-/// Share of the last-level cache that data can count on; the rest goes to
-/// activations and to others. Measured on a shared 32 MiB cache.
-constexpr double kCacheShare = 0.625;
-/// Working set of the memory ceiling: beyond any cache.
-constexpr uint64_t kLeastMemoryBytes = 256u << 20;
-/// Working set of the cache ceiling where the model's own is smaller: beyond
-/// L2.
-constexpr uint64_t kLeastCacheBytes = 4u << 20;
-
-/// Ceilings of one repetition.
-struct Ceilings {
-  double memory = 0; // bytes/s
-  double cache = 0;  // bytes/s
-  double flops = 0;  // FLOP/s
-};
 
 /// One phase of one repetition.
 struct Sample {
@@ -49,13 +30,6 @@ struct Phase {
   std::vector<Sample> samples;
 };
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  size_t half = values.size() / 2;
-  return values.size() % 2 ? values[half]
-                           : (values[half - 1] + values[half]) / 2;
-}
-
 class Bench {
 public:
   Bench(rondo_rt_model *model, const Options &options);
@@ -65,33 +39,29 @@ public:
 
 private:
   void checkSizes() const;
-  Ceilings measureCeilings() const;
   void compute(uint32_t first, uint32_t count, bool each, Phase *phase);
   void runStep(std::vector<rondo_rt_row> &rows, Phase *phase);
   template <typename Body>
   void measure(Phase &phase, const Ceilings &ceilings, Body body);
   void truncate(uint32_t length);
   nlohmann::ordered_json phaseJson(const Phase &phase) const;
-  nlohmann::ordered_json ceilingsJson() const;
 
   const BenchOptions &bench_;
   const rondo_rt_model_info &info_;
   nlohmann::json manifest_;
   Session session_;
-  double cacheBytes_; // that data can count on
+  CeilingProbe probe_;
   TrafficModel traffic_;
   std::vector<uint32_t> sequences_;
   Phase prefill_, decode_;
-  std::vector<Ceilings> ceilings_;
 };
 
 Bench::Bench(rondo_rt_model *model, const Options &options)
     : bench_(*options.bench), info_(*rondo_rt_model_get_info(model)),
       manifest_(nlohmann::json::parse(rondo_rt_model_manifest(model))),
       session_(createSession(model, options)),
-      cacheBytes_(kCacheShare *
-                  static_cast<double>(rondo_rt_machine_cache_bytes())),
-      traffic_(manifest_, info_, cacheBytes_) {
+      probe_(session_.get(), manifest_["arithmetic"]),
+      traffic_(manifest_, info_, probe_.cacheBytes()) {
   checkSizes();
   sequences_.resize(bench_.batch);
   for (uint32_t &sequence : sequences_)
@@ -125,42 +95,6 @@ void Bench::checkSizes() const {
                        std::to_string(bench_.batch));
 }
 
-/// The probe whose instructions the model's contractions use.
-rondo_rt_probe probeFor(const std::string &arithmetic) {
-  if (arithmetic == "bf16-dot")
-    return RONDO_RT_PROBE_BF16_DOT;
-  if (arithmetic == "int8-dynamic")
-    return RONDO_RT_PROBE_INT8_DOT;
-  return RONDO_RT_PROBE_F32_FMA;
-}
-
-Ceilings Bench::measureCeilings() const {
-  uint64_t llc = rondo_rt_machine_cache_bytes();
-  uint64_t memory = std::max(kLeastMemoryBytes, 8 * llc);
-  uint64_t cached = std::max<uint64_t>(kLeastCacheBytes, cacheBytes_ / 2);
-  Ceilings ceilings;
-  rondo_rt_session *session = session_.get();
-  check(rondo_rt_session_measure(session, RONDO_RT_PROBE_READ, memory,
-                                 &ceilings.memory));
-  check(rondo_rt_session_measure(session, RONDO_RT_PROBE_READ, cached,
-                                 &ceilings.cache));
-  std::string arithmetic = manifest_["arithmetic"];
-  check(rondo_rt_session_measure(session, probeFor(arithmetic), 0,
-                                 &ceilings.flops));
-  return ceilings;
-}
-
-/// Tokens differ, so that no two sequences compute the same.
-rondo_rt_row makeRow(uint32_t sequence, uint32_t position,
-                     uint32_t vocabulary) {
-  rondo_rt_row row = {};
-  row.token = (position * 7919u + sequence * 104729u) % vocabulary;
-  row.position = position;
-  row.sequence = sequence;
-  row.visible = position + 1;
-  return row;
-}
-
 void Bench::runStep(std::vector<rondo_rt_row> &rows, Phase *phase) {
   StepShape shape;
   std::vector<uint32_t> outputs;
@@ -191,7 +125,7 @@ void Bench::compute(uint32_t first, uint32_t count, bool each, Phase *phase) {
     for (uint32_t j = 0; j < inner; ++j) {
       uint32_t sequence = sequences_[each ? j : i];
       rows.push_back(
-          makeRow(sequence, first + (each ? i : j), info_.vocabulary));
+          makeBenchRow(sequence, first + (each ? i : j), info_.vocabulary));
       if (rows.size() == info_.rows)
         runStep(rows, phase);
     }
@@ -215,10 +149,7 @@ void Bench::measure(Phase &phase, const Ceilings &ceilings, Body body) {
   body(&phase);
   std::chrono::duration<double> elapsed =
       std::chrono::steady_clock::now() - begin;
-  const Traffic &traffic = phase.traffic;
-  double bound = std::max(traffic.memoryBytes / ceilings.memory +
-                              traffic.cacheBytes / ceilings.cache,
-                          traffic.flops / ceilings.flops);
+  double bound = ceilings.leastSeconds(phase.traffic);
   double tokens = static_cast<double>(phase.tokens);
   phase.samples.push_back({tokens / elapsed.count(), tokens / bound});
 }
@@ -228,10 +159,10 @@ void Bench::run() {
   // Once unmeasured: pages are committed and weights are read in.
   compute(0, std::max(start, bench_.prefill), false, nullptr);
   for (uint32_t i = 0; i < bench_.repeat; ++i) {
-    ceilings_.push_back(measureCeilings());
+    const Ceilings &ceilings = probe_.measure();
     if (bench_.prefill) {
       truncate(0);
-      measure(prefill_, ceilings_.back(),
+      measure(prefill_, ceilings,
               [&](Phase *phase) { compute(0, bench_.prefill, false, phase); });
     }
     if (!bench_.decode)
@@ -241,7 +172,7 @@ void Bench::run() {
       compute(length, start - length, false, nullptr);
     else
       truncate(start);
-    measure(decode_, ceilings_.back(),
+    measure(decode_, ceilings,
             [&](Phase *phase) { compute(start, bench_.decode, true, phase); });
   }
 }
@@ -276,32 +207,27 @@ nlohmann::ordered_json Bench::phaseJson(const Phase &phase) const {
           {"fraction_of_bound", medianOf(phase, share)}};
 }
 
-nlohmann::ordered_json Bench::ceilingsJson() const {
-  std::vector<double> memory, cache, flops;
-  for (const Ceilings &ceilings : ceilings_) {
-    memory.push_back(ceilings.memory);
-    cache.push_back(ceilings.cache);
-    flops.push_back(ceilings.flops);
-  }
-  return {{"memory_bytes_per_second", median(memory)},
-          {"cache_bytes_per_second", median(cache)},
-          {"flops_per_second", median(flops)},
-          {"arithmetic", manifest_["arithmetic"]},
-          {"cache_bytes", cacheBytes_},
-          {"threads", rondo_rt_session_threads(session_.get())}};
-}
-
 void Bench::print() const {
   nlohmann::ordered_json result = nlohmann::ordered_json::object();
   if (bench_.prefill)
     result["prefill"] = phaseJson(prefill_);
   if (bench_.decode)
     result["decode"] = phaseJson(decode_);
-  result["ceilings"] = ceilingsJson();
+  result["ceilings"] = probe_.json();
   std::printf("%s\n", result.dump(2).c_str());
 }
 
 } // namespace
+
+rondo_rt_row rondo_run::makeBenchRow(uint32_t sequence, uint32_t position,
+                                     uint32_t vocabulary) {
+  rondo_rt_row row = {};
+  row.token = (position * 7919u + sequence * 104729u) % vocabulary;
+  row.position = position;
+  row.sequence = sequence;
+  row.visible = position + 1;
+  return row;
+}
 
 void rondo_run::bench(rondo_rt_model *model, const Options &options) {
   Bench bench(model, options);

@@ -95,30 +95,36 @@ void TrafficModel::addOtherStages(const Json &manifest) {
 }
 
 Traffic TrafficModel::stepTraffic(const StepShape &step) const {
-  Traffic traffic;
+  std::vector<Read> reads;
+  for (const Unit &unit : units_)
+    reads.push_back(
+        {unit.key, unit.bytes + unit.positionBytes *
+                                    static_cast<double>(step.kvPositions)});
+  Traffic traffic = countReads(reads);
   traffic.flops = rowFlops_ * step.rows + outputFlops_ * step.outputs;
-  auto bytesOf = [&](const Unit &unit) {
-    return unit.bytes +
-           unit.positionBytes * static_cast<double>(step.kvPositions);
-  };
-  // Two steps in a row; the second one is counted.
-  size_t count = units_.size();
+  return traffic;
+}
+
+Traffic TrafficModel::countReads(const std::vector<Read> &reads) const {
+  Traffic traffic;
+  // Twice in a row; the second time is counted.
+  size_t count = reads.size();
   for (size_t now = count; now < 2 * count; ++now) {
-    const Unit &unit = units_[now % count];
-    double bytes = bytesOf(unit), between = 0;
+    const Read &read = reads[now % count];
+    double between = 0;
     std::map<uint64_t, bool> seen;
     size_t back = now;
     do {
-      const Unit &other = units_[--back % count];
+      const Read &other = reads[--back % count];
       if (!seen[other.key]) {
         seen[other.key] = true;
-        between += bytesOf(other);
+        between += other.bytes;
       }
-      if (other.key == unit.key)
+      if (other.key == read.key)
         break;
     } while (between <= cacheBytes_ && back > now - count);
     (between <= cacheBytes_ ? traffic.cacheBytes : traffic.memoryBytes) +=
-        bytes;
+        read.bytes;
   }
   return traffic;
 }

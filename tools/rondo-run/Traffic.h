@@ -56,9 +56,17 @@ private:
     double positionBytes; // for each KV position
   };
 
+  /// Some unit in some step.
+  struct Read {
+    uint64_t key;
+    double bytes;
+  };
+
   void addExecutions(const nlohmann::json &manifest,
                      const rondo_rt_model_info &info);
   void addOtherStages(const nlohmann::json &manifest);
+  /// Where reads come from that repeat over and over; no FLOPs.
+  Traffic countReads(const std::vector<Read> &reads) const;
 
   std::vector<Unit> units_; // of one step, in order
   double rowFlops_ = 0;     // of the bodies, for each row
