@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Tools
+from conftest import ROOT, Tools
 from random_modules import SCHEDULES, VOCABULARY, make_module
 from runtime_library import DEPTHWISE, FULL, GHOST, Library, Model, Scheduler, Session, row
 from safetensors.numpy import save_file
@@ -202,3 +202,14 @@ def test_a_row_may_see_further_than_those_behind_it(tools: Tools, library: Libra
                 narrow.visible = 10
             logits.append(session.step(last, [0])[0].tobytes())
         assert logits[0] == logits[1]
+
+
+@pytest.mark.parametrize(("case", "message"), [
+    ("llama/gqa_rope_llama3", "the model visits its layers once, so no step mixes depths"),
+    ("rrt/middle_cycle_r3_lora_all", "the visits of this model are of several classes, which no step mixes"),
+    ("albert/encoder_pooled", "this model has no steps of one visit"),
+])
+def test_bench_needs_a_loop_of_one_class(tools: Tools, tmp_path: Path, case: str, message: str) -> None:
+    bundle = tools.compile(ROOT / "test" / "oracles" / case, tmp_path / "m.rondo", "-O0", "--sequences=4")
+    with pytest.raises(AssertionError, match=f"{message}; leave --depthwise out"):
+        tools.run("rondo-run", bundle, "--depthwise", "--bench=decode:2,batch:4")

@@ -195,7 +195,7 @@ static void addOutput(CLI::App &app, Options &options, RawOptions &raw) {
       app.add_option(
           "--bench", raw.bench,
           "prefill:P,decode:D,at:N,batch:B[,repeat:K]: measure, print "
-          "JSON"),
+          "JSON; with --depthwise steps of one visit"),
       app.add_flag("--verify", options.verify,
                    "check the hash of every tensor, then exit"),
       app.add_flag("--describe{text}", options.describe,
@@ -289,8 +289,10 @@ static void finish(Options &options, const RawOptions &raw, bool stopGiven) {
   if (options.execute.depth && options.bench)
     throw UsageFailure("--bench: measures the compiled depth; leave --depth "
                        "out");
-  if (options.execute.depthwise && options.bench)
-    throw UsageFailure("--bench: measures whole steps; leave --depthwise out");
+  if (options.execute.depthwise && options.bench &&
+      (options.bench->prefill || !options.bench->decode))
+    throw UsageFailure("--bench: with --depthwise it measures steps of one "
+                       "visit; give decode:D, and at:N instead of prefill:P");
   bool works = options.bench || options.verify || !options.describe.empty();
   bool hasTokens =
       !options.input.tokens.empty() || !options.input.tokensFile.empty();

@@ -21,6 +21,8 @@ Traffic &Traffic::operator+=(const Traffic &other) {
 namespace {
 /// Kinds of units, in the upper bits of a key.
 enum class UnitKind : uint64_t { Weights, Side, Kv, Stage };
+/// Units of an execution, in the order of those kinds.
+constexpr size_t kExecutionUnits = 3;
 } // namespace
 
 static uint64_t makeKey(UnitKind kind, uint64_t a, uint64_t b = 0) {
@@ -63,6 +65,8 @@ void TrafficModel::addExecutions(const Json &manifest,
     bodyBytes[body] += share * (stage["bytes"].get<double>() - side);
     rowFlops_ += executions * stage["flops"].get<double>();
   }
+  visitBegin_ =
+      manifest["schedule"]["visit_begin"].get<std::vector<uint32_t>>();
   const Json &kv = manifest["kv"];
   double elementBytes = kv["type"] == "f32" ? 4 : 2;
   double positionBytes = 2 * elementBytes * kv["heads"].get<double>() *
@@ -102,6 +106,38 @@ Traffic TrafficModel::stepTraffic(const StepShape &step) const {
                                     static_cast<double>(step.kvPositions)});
   Traffic traffic = countReads(reads);
   traffic.flops = rowFlops_ * step.rows + outputFlops_ * step.outputs;
+  return traffic;
+}
+
+Traffic TrafficModel::visitsTraffic(const VisitsShape &shape) const {
+  size_t visits = visitBegin_.size() - 1;
+  double groupPositions =
+      static_cast<double>(shape.kvPositions) / static_cast<double>(visits);
+  std::vector<Read> reads;
+  auto unitOf = [&](size_t visit, uint32_t execution, UnitKind kind) {
+    return units_[(visitBegin_[visit] + execution) * kExecutionUnits +
+                  static_cast<size_t>(kind)];
+  };
+  auto readRows = [&](size_t visit, uint32_t execution, uint64_t group,
+                      double positions) {
+    // Each group of rows has sequences of its own.
+    Unit unit = unitOf(visit, execution, UnitKind::Kv);
+    reads.push_back({unit.key | group, positions * unit.positionBytes});
+  };
+  for (size_t step = 0; step < visits; ++step)
+    for (uint32_t i = 0; i < visitBegin_[1]; ++i) {
+      Unit weights = unitOf(step, i, UnitKind::Weights);
+      reads.push_back({weights.key, weights.bytes});
+      for (size_t group = 0; group < visits; ++group) {
+        size_t visit = shape.mixed ? (step + group) % visits : step;
+        Unit side = unitOf(visit, i, UnitKind::Side);
+        if (shape.mixed || group == 0)
+          reads.push_back({side.key, side.bytes});
+        readRows(visit, i, group, groupPositions);
+      }
+    }
+  Traffic traffic = countReads(reads);
+  traffic.flops = rowFlops_ * shape.rows;
   return traffic;
 }
 

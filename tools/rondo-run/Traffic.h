@@ -39,6 +39,15 @@ struct StepShape {
   uint64_t kvPositions = 0; // read, summed over the step's sequences
 };
 
+/// Rows that go through all visits of a loop, each visit in a `depth_step`.
+struct VisitsShape {
+  uint32_t rows = 0;
+  uint64_t kvPositions = 0; // read at each visit, summed over the rows
+  /// Whether equal shares of the rows are at each of the visits in every step,
+  /// or all rows at one.
+  bool mixed = false;
+};
+
 /// Facts of a model that its traffic follows from.
 class TrafficModel {
 public:
@@ -47,6 +56,8 @@ public:
                double cacheBytes);
 
   Traffic stepTraffic(const StepShape &step) const;
+  /// Of as many steps as there are visits, which are of one class.
+  Traffic visitsTraffic(const VisitsShape &shape) const;
 
 private:
   /// Something read as a whole; equal keys are the same bytes.
@@ -68,9 +79,10 @@ private:
   /// Where reads come from that repeat over and over; no FLOPs.
   Traffic countReads(const std::vector<Read> &reads) const;
 
-  std::vector<Unit> units_; // of one step, in order
-  double rowFlops_ = 0;     // of the bodies, for each row
-  double outputFlops_ = 0;  // of the other stages, for each output row
+  std::vector<Unit> units_; // of one step, in order: executions', then others'
+  std::vector<uint32_t> visitBegin_; // first execution of a visit, and the end
+  double rowFlops_ = 0;              // of the bodies, for each row
+  double outputFlops_ = 0;           // of the other stages, for each output row
   double cacheBytes_;
 };
 

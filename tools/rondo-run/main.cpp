@@ -7,6 +7,7 @@
 // 128 and the number of the signal that ended a run early.
 //===----------------------------------------------------------------------===//
 #include "Bench.h"
+#include "DepthBench.h"
 #include "Describe.h"
 #include "Generate.h"
 #include "Overwrites.h"
@@ -70,7 +71,7 @@ static int run(const Options &options) {
     int signal = generate(model.get(), options);
     return signal ? kSignalStatus + signal : 0;
   }
-  bench(model.get(), options);
+  (options.execute.depthwise ? benchDepth : bench)(model.get(), options);
   return 0;
 }
 
