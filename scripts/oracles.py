@@ -21,10 +21,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,19 +94,22 @@ def main() -> int:
     found = list(find_cases(options.cases or [ORACLES]))
     skipped = [] if options.cases else [case for case in found if case.parent.name not in IMPORTED_FAMILIES]
     passed = failed = 0
-    for case in found:
+
+    def judge(case: Path) -> tuple[str, str]:
         name = f"{case.parent.name}/{case.name}"
         if case in skipped:
-            print(f"skip  {name}: rondoc does not import {case.parent.name} yet", flush=True)
-            continue
+            return "skip", f"{name}: rondoc does not import {case.parent.name} yet"
         try:
             with work_folder(options.keep, name) as work:
-                note = check_case(case, tools, work, frozenset(options.without))
-            print(f"ok    {name}: {note}", flush=True)
-            passed += 1
+                return "ok", f"{name}: {check_case(case, tools, work, frozenset(options.without))}"
         except (MismatchError, OSError, ValueError, KeyError) as error:
-            print(f"FAIL  {name}: {error}", flush=True)
-            failed += 1
+            return "FAIL", f"{name}: {error}"
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for verdict, text in pool.map(judge, found):
+            print(f"{verdict:5} {text}", flush=True)
+            passed += verdict == "ok"
+            failed += verdict == "FAIL"
     print(f"{passed} passed, {failed} failed" + (f", {len(skipped)} skipped" if skipped else ""))
     return 0 if passed and not failed else 1
 
@@ -117,6 +122,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rondoc", action="append", default=[], metavar="OPTION", help="one more option for rondoc")
     parser.add_argument(
         "--without", action="append", default=[], metavar="KIND", help="kind of tensor that may be absent"
+    )
+    parser.add_argument(
+        "--jobs", type=int, choices=range(1, 1025), default=os.cpu_count(), metavar="N", help="cases at once (cores)"
     )
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep bundles and outputs there")
     parser.add_argument("cases", nargs="*", type=Path, help="default: test/oracles")

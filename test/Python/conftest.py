@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,9 @@ if importlib.util.find_spec("rondo") is None:
 
 sys.path.insert(0, str(ROOT / "scripts"))
 from oracles import IMPORTED_FAMILIES, ORACLES  # noqa: E402
+
+# Whoever started the tests in the background may have made them, and so their children, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:
