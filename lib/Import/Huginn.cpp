@@ -164,7 +164,8 @@ static Huginn readHuginn(ConfigReader &config) {
 
 /// The core's visits and the KV policy as the options want them.
 static Error chooseSchedule(Huginn &model, BuiltModel &built,
-                            const ImportOptions &options, ImportLog &log) {
+                            const ImportOptions &options, ImportLog &log,
+                            mlir::MLIRContext &context) {
   LayerLoop loop{model.prelude, model.prelude + model.core - 1, model.visits};
   if (!options.loops.empty()) {
     const LayerLoop &own = options.loops.front();
@@ -187,12 +188,16 @@ static Error chooseSchedule(Huginn &model, BuiltModel &built,
   if (!policy)
     return policy.takeError();
   built.kvPolicy = std::move(*policy);
-  if (any_of(schedule->segments, [](const Segment &segment) {
-        return segment.kv != KVPolicy::getPerDepth();
-      }))
+  auto core = find_if(schedule->segments, [](const Segment &segment) {
+    return segment.looped;
+  });
+  if (core != schedule->segments.end())
+    model.kv = core->kv;
+  // The core is one loop, so that its depth can be chosen at run time.
+  if (model.kv.getRanges(model.visits, &context).size() != 1)
     return importError("KV policy " + quoted(built.kvPolicy) +
-                       " is not supported for this family; leave --kv-policy "
-                       "out");
+                       " is not supported for this family, whose visits are "
+                       "all alike; use per-depth, final-shared or modulo:S");
   log.push_back("schedule: " + schedule->describe());
   log.push_back("KV policy: " + built.kvPolicy +
                 " (trained: " + built.trainedKV + ")");
@@ -204,7 +209,7 @@ ModelBuilder rondo::openHuginn(ConfigReader &config) {
              TensorTable &tensors, const ImportOptions &options, ImportLog &log,
              mlir::MLIRContext &context) mutable -> Expected<BuiltModel> {
     BuiltModel built;
-    if (Error error = chooseSchedule(model, built, options, log))
+    if (Error error = chooseSchedule(model, built, options, log, context))
       return std::move(error);
     built.architecture = model.shape.architecture;
     built.vocabulary = model.shape.vocabulary;

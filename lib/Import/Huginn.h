@@ -32,6 +32,8 @@ struct Huginn {
   int64_t prelude = 0, core = 0, coda = 0;
   /// How often the core runs.
   int64_t visits = 0;
+  /// Of the core: a policy of one range of visits.
+  KVPolicy kv = KVPolicy::getPerDepth();
   /// q and k have biases.
   bool qkBias = true;
   /// Standard deviation of the initial state.

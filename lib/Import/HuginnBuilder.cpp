@@ -280,7 +280,8 @@ private:
     x = rows.norm(x, params.finalNorm, shape);
     rows.trace("latent", x, /*isSingle=*/true);
     x = buildLayers({"layer", model.coda, model.prelude,
-                     model.prelude + model.core * model.visits},
+                     model.prelude +
+                         model.core * model.kv.getVersionCount(model.visits)},
                     x);
     rows.trace("coda", x, /*isSingle=*/true);
     x = rows.norm(x, params.finalNorm, shape);
@@ -316,7 +317,9 @@ private:
       if (layers.visit) {
         indices.push_back(layers.visit);
         side = builder.getAffineDimExpr(0);
-        slot = slot + side * layers.count;
+        VisitRange all =
+            model.kv.getRanges(model.visits, builder.getContext()).front();
+        slot = slot + all.version * layers.count;
       }
       AffineExpr inner = builder.getAffineDimExpr(indices.size());
       indices.push_back(layer);

@@ -311,6 +311,25 @@ def test_refused_configurations(tools: Tools, tmp_path: Path, changes: dict[str,
         tools.run("rondoc", folder, "--check")
 
 
+# Tests the authors' cache with one slot for each layer of the core, which every visit overwrites. Their arithmetic of
+# slots supposes a prelude of two layers: with the one of `zeros_state` it keeps a slot more for the first core layer.
+@pytest.mark.parametrize("policy", ["final-shared", "modulo:1"])
+def test_compressed_cache_equals_the_authors(tools: Tools, tmp_path: Path, policy: str) -> None:
+    greedy = json.loads((CASE / "greedy.json").read_text())
+    bundle = tools.compile(CASE, tmp_path / "m.rondo", "--exact", f"--kv-policy={policy}", "--force-kv-policy")
+    for run in greedy["runs"]:
+        want = run["with_cache_compress_s4"]
+        assert want != run["with_cache"]
+        new = tools.generate(bundle, [run["prompt"]], greedy["new_tokens"], f"--inputs={CASE / 'inputs.safetensors'}")
+        assert new == [want]
+
+
+# Tests that slots enough for all visits are no compression.
+def test_wide_modulo_is_per_depth(tools: Tools, bundle: Path, tmp_path: Path) -> None:
+    wide = tools.compile(CASE, tmp_path / "m.rondo", "--exact", f"--kv-policy=modulo:{VISITS}", "--force-kv-policy")
+    assert same_bits(tools.logits(wide, prompts()), tools.logits(bundle, prompts()))
+
+
 def test_refused_tensors_and_options(tools: Tools, tmp_path: Path) -> None:
     table = load_file(CASE / "model.safetensors")["transformer.wte.weight"]
     other = edited(tmp_path / "tied", {}, {"lm_head.weight": 2 * table})
@@ -321,7 +340,8 @@ def test_refused_tensors_and_options(tools: Tools, tmp_path: Path) -> None:
         (half, [], "are of layers that share their code and must have one type; convert the checkpoint so"),
         (CASE, ["--loop=0:1:2"], "--loop can only change how often the core runs; give --loop=2:5:3 with another"),
         (CASE, ["--loop=2:5:20000"], "must visit its layers at least once and run at most 65535 layers"),
-        (CASE, ["--kv-policy=first-step", "--force-kv-policy"], "KV policy 'first-step' is not supported for this"),
+        (CASE, ["--kv-policy=first-step", "--force-kv-policy"], "KV policy 'first-step' is not supported for this "
+         "family, whose visits are all alike; use per-depth, final-shared or modulo:S"),
     ]:
         with pytest.raises(AssertionError, match=re.escape(message)):
             tools.run("rondoc", folder, "--check", *options)
