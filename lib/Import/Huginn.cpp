@@ -188,9 +188,8 @@ static Error chooseSchedule(Huginn &model, BuiltModel &built,
   if (!policy)
     return policy.takeError();
   built.kvPolicy = std::move(*policy);
-  auto core = find_if(schedule->segments, [](const Segment &segment) {
-    return segment.looped;
-  });
+  auto core = find_if(schedule->segments,
+                      [](const Segment &segment) { return segment.looped; });
   if (core != schedule->segments.end())
     model.kv = core->kv;
   // The core is one loop, so that its depth can be chosen at run time.

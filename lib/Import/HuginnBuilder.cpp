@@ -279,10 +279,10 @@ private:
     x = buildCore(function.getArgument(1), injected);
     x = rows.norm(x, params.finalNorm, shape);
     rows.trace("latent", x, /*isSingle=*/true);
-    x = buildLayers({"layer", model.coda, model.prelude,
-                     model.prelude +
-                         model.core * model.kv.getVersionCount(model.visits)},
-                    x);
+    x = buildLayers(
+        {"layer", model.coda, model.prelude,
+         model.prelude + model.core * model.kv.getVersionCount(model.visits)},
+        x);
     rows.trace("coda", x, /*isSingle=*/true);
     x = rows.norm(x, params.finalNorm, shape);
     rows.trace("final", x, /*isSingle=*/true);

@@ -79,7 +79,8 @@ DepthBench::DepthBench(rondo_rt_model *model, const Options &options)
   uint64_t positions =
       static_cast<uint64_t>(bench_.batch) * (start_ + bench_.decode / 2 + 1);
   auto perStep = [&](bool mixed) {
-    Traffic traffic = trafficModel.visitsTraffic({bench_.batch, positions, mixed});
+    Traffic traffic =
+        trafficModel.visitsTraffic({bench_.batch, positions, mixed});
     traffic.memoryBytes /= info_.visit_count;
     traffic.cacheBytes /= info_.visit_count;
     traffic.flops /= info_.visit_count;
@@ -108,8 +109,7 @@ void DepthBench::checkSizes() const {
   if (info_.visit_count < 2)
     throw InputFailure("--bench: the model visits its layers once, so no step "
                        "mixes depths; leave --depthwise out");
-  uint32_t most =
-      std::min({info_.sequences, info_.rows, info_.rows_in_flight});
+  uint32_t most = std::min({info_.sequences, info_.rows, info_.rows_in_flight});
   if (bench_.batch < info_.visit_count || bench_.batch > most)
     throw InputFailure(
         "--bench: --depthwise needs a batch of " +
@@ -118,11 +118,10 @@ void DepthBench::checkSizes() const {
         "; say batch:B, or compile with other --rows and --sequences");
   uint64_t length = static_cast<uint64_t>(start_) + bench_.decode + 1;
   if (length > info_.context)
-    throw InputFailure("--bench: needs " + std::to_string(length) +
-                       " positions, the bundle has " +
-                       std::to_string(info_.context) +
-                       "; measure fewer or compile with --context=" +
-                       std::to_string(length));
+    throw InputFailure(
+        "--bench: needs " + std::to_string(length) +
+        " positions, the bundle has " + std::to_string(info_.context) +
+        "; measure fewer or compile with --context=" + std::to_string(length));
 }
 
 /// Gives every sequence the positions before the measured ones.
@@ -151,8 +150,8 @@ Moment DepthBench::momentAt(uint32_t time, uint32_t length, bool mixed) const {
     if (time < delay || time - delay >= length)
       continue;
     uint32_t made = time - delay;
-    rondo_rt_row row = makeBenchRow(sequences_[i], start_ + made / visits,
-                                    info_.vocabulary);
+    rondo_rt_row row =
+        makeBenchRow(sequences_[i], start_ + made / visits, info_.vocabulary);
     row.visit = static_cast<uint16_t>(made % visits);
     moment.running.push_back(row);
     if (row.visit == 0)
@@ -220,8 +219,7 @@ std::vector<double> quotients(const std::vector<double> &above,
   return result;
 }
 
-nlohmann::ordered_json
-DepthBench::placementJson(const Placement &placement) {
+nlohmann::ordered_json DepthBench::placementJson(const Placement &placement) {
   return {{"seconds", spread(placement.seconds)},
           {"bytes",
            {{"memory", placement.traffic.memoryBytes},
