@@ -105,7 +105,8 @@ module attributes {rondo.kv_policy = "first-step", rondo.trained_kv = ["first-st
 module attributes {rondo.kv_policy = "per-depth", rondo.trained_kv = ["per-depth"]} {
   rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(1) {
     rondo.append %x, %x cache(0) heads(2) : tensor<?x64xf32>
-    rondo.yield %x : tensor<?x64xf32>
+    %y = rondo.attend %x cache(0) heads(2) kv_heads(2) scale 1.0 causal : tensor<?x64xf32>
+    rondo.yield %y : tensor<?x64xf32>
   }
   // expected-error @below {{'func.func' op expected an execution to own each of 3 slots, got none for slot 1}}
   func.func @model(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
@@ -341,5 +342,25 @@ module attributes {rondo.kv_policy = "none", rondo.trained_kv = ["none"]} {
     // expected-note @below {{executed here}}
     %z = rondo.apply @b(%y) layer(0) side(0) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
     return %z : tensor<?x64xf32>
+  }
+}
+
+// -----
+
+// Tests that keys and values that nothing attends are an error.
+module attributes {rondo.kv_policy = "per-depth", rondo.trained_kv = ["per-depth"]} {
+  rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(2) {
+    rondo.append %x, %x cache(0) heads(2) : tensor<?x64xf32>
+    rondo.append %x, %x cache(1) heads(2) : tensor<?x64xf32>
+    %y = rondo.attend %x cache(0) heads(2) kv_heads(2) scale 1.0 causal : tensor<?x64xf32>
+    rondo.yield %y : tensor<?x64xf32>
+  }
+  func.func @model(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+    %y = rondo.loop %d to 2 carries(%h = %x) : tensor<?x64xf32> {
+      // expected-error @below {{'rondo.apply' op expected an execution to attend slot 1, which execution 0 appends; leave its keys and values out, or attend them}}
+      %z = rondo.apply @b(%h) at(%d) layer(0) side(d0) slot(d0 * 2) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+      rondo.yield %z : tensor<?x64xf32>
+    }
+    return %y : tensor<?x64xf32>
   }
 }

@@ -91,7 +91,8 @@ module attributes {rondo.kv_policy = "per-depth", rondo.trained_kv = ["per-depth
 module attributes {rondo.kv_policy = "per-depth", rondo.trained_kv = ["terminal"], rondo.force_kv_policy} {
   rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(1) {
     rondo.append %x, %x cache(0) heads(2) : tensor<?x64xf32>
-    rondo.yield %x : tensor<?x64xf32>
+    %y = rondo.attend %x cache(0) heads(2) kv_heads(2) scale 1.0 causal : tensor<?x64xf32>
+    rondo.yield %y : tensor<?x64xf32>
   }
   // expected-remark @below {{KV policy 'per-depth' holds for 1 executions on 1 slots}}
   func.func @model(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {

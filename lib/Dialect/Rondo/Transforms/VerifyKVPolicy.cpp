@@ -104,7 +104,9 @@ public:
   /// Replays all executions.
   LogicalResult verify();
 
-  /// Checks that slots 0 to the largest are owned.
+  /// Checks that slots 0 to the largest are owned, and that what is appended is
+  /// attended: keys and values that nothing reads would cost their projections
+  /// and memory at every visit.
   LogicalResult verifySlots(func::FuncOp model);
 
   int64_t getSlotCount() const { return slotCount; }
@@ -153,8 +155,8 @@ private:
   DenseMap<int64_t, int64_t> writers;
   /// The slot of a version (layer, version, cache).
   DenseMap<std::tuple<int64_t, int64_t, int64_t>, int64_t> slots;
-  /// Slots that an execution owns, used or not.
-  DenseSet<int64_t> owned;
+  /// Slots that an execution owns, used or not; and that one attends.
+  DenseSet<int64_t> owned, attended;
   int64_t slotCount = 0;
 };
 } // namespace
@@ -279,6 +281,7 @@ LogicalResult PolicyVerifier::verifyAppend(const CacheAccess &access,
 LogicalResult PolicyVerifier::verifyAttend(const CacheAccess &access,
                                            int64_t number) {
   int64_t slot = getSlot(access, number);
+  attended.insert(slot);
   auto writer = writers.find(slot);
   Execution execution = executions[number];
   if (writer == writers.end()) {
@@ -342,10 +345,18 @@ LogicalResult PolicyVerifier::verify() {
 }
 
 LogicalResult PolicyVerifier::verifySlots(func::FuncOp model) {
-  for (int64_t slot = 0; slot < slotCount; ++slot)
+  for (int64_t slot = 0; slot < slotCount; ++slot) {
     if (!owned.contains(slot))
       return model.emitOpError("expected an execution to own each of ")
              << slotCount << " slots, got none for slot " << slot;
+    auto writer = writers.find(slot);
+    if (writer == writers.end() || attended.contains(slot))
+      continue;
+    Execution execution = executions[writer->second];
+    return execution.op.emitOpError("expected an execution to attend slot ")
+           << slot << ", which execution " << writer->second
+           << " appends; leave its keys and values out, or attend them";
+  }
   return success();
 }
 

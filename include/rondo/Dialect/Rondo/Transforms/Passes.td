@@ -29,7 +29,9 @@ def VerifyKVPolicyPass : Pass<"rondo-verify-kv-policy", "::mlir::ModuleOp"> {
     - all visits of a version append to the same slot, before they attend to it
       (reading another layer's version is cross-layer sharing, and legal);
     - `first-step`: only the first visit of a layer appends, later visits read it;
-    - every slot up to the largest has an owner.
+    - every slot up to the largest has an owner, and one that is appended is attended:
+      a shared version leaves no dead keys and values behind, whose projections and
+      memory would be paid at every visit.
 
     Executions that share weights of linears are visits of one layer.
 
