@@ -160,9 +160,9 @@ def test_flips_in_safetensors_headers(tools: Tools, originals: Path, tmp_path: P
 def test_flips_in_gguf_headers(tools: Tools, originals: Path, tmp_path: Path) -> None:
     file = Damaged(tools, originals, tmp_path, "model.gguf")
     end = file.data.index(b"output.weight")
-    versions = file.flipped(sample(0, end, FLIPS))
+    versions = file.flipped(sample(0, end, FLIPS // 2))  # most spell another vocabulary, which takes a compilation
     refused = sum(status == 1 for status, _ in file.run("rondoc model.gguf -o out/old -O0 --context=64", versions))
-    assert refused > FLIPS / 4
+    assert refused > FLIPS / 8
 
 
 @pytest.mark.parametrize("part", ["header", "code.cpu", "schedule.executions", "pad.0"])
