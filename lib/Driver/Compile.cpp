@@ -176,7 +176,7 @@ Error Compilation::readModule() {
       !module->lookupSymbol("model"))
     return makeError("'" + from.path +
                      "' has no function '@model' from tokens to logits; "
-                     "give the one that executes the blocks that name");
+                     "call the function that executes the blocks '@model'");
   // Only packing needs weights: a module without archives can be lowered.
   if (from.archives.empty() && !writesArtifact()) {
     input.module = std::move(module);

@@ -126,9 +126,11 @@ static llvm::Error checkParam(ParamOp param, const ArchiveSet &archives) {
     std::string name =
         "parameter '" + param.getSymName().str() + "': tensor " + quoted(key);
     if (!tensor)
-      return importError(name + " is in none of the " +
-                         Twine(archives.getArchives().size()) +
-                         " archives; say where it is with --archive");
+      return importError(name +
+                         (archives.getArchives().empty()
+                              ? " is needed, and no archive is given"
+                              : " is in none of the archives") +
+                         "; say where it is with --archive");
     ArrayRef<int64_t> shape = param.getSourceShape();
     if (ArrayRef<int64_t>(tensor->shape) != shape || tensor->type != storage)
       return importError(name + " is stored as " + tensor->typeName + " " +

@@ -33,8 +33,8 @@ Error Mapping::mapAligned(uint64_t bytes, int protection, const char *what) {
   if (base_ == MAP_FAILED) {
     base_ = nullptr;
     return makeError(RONDO_RT_STATUS_OUT_OF_MEMORY,
-                     "cannot map %s for %s: %s; use a smaller context, fewer "
-                     "sequences or fewer rows",
+                     "cannot map %s for %s: %s; free some, or compile with "
+                     "a smaller --context, --sequences or --rows",
                      formatBytes(bytes).c_str(), what, std::strerror(errno));
   }
   data_ = reinterpret_cast<char *>(

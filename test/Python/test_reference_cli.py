@@ -63,6 +63,16 @@ def test_every_case(case: Path, tmp_path: Path) -> None:
     assert load_file(case / "expected.safetensors").keys() <= found
 
 
+# Tests that an output that cannot be written is one line and leaves nothing behind.
+def test_unwritable_output(llama_case: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(llama_case), "--tokens=1,2", f"--logits={tmp_path / 'nowhere' / 'l'}"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: cannot write '")
+    assert error.endswith("; name a file in a folder that can be written\n")
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 # Tests that no output is a file of the model, another input, or the other output, under any name.
 def test_overwrites(llama_case: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = Path(shutil.copytree(llama_case, tmp_path / "model"))

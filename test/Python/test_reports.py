@@ -81,7 +81,7 @@ def test_size(count: float, words: str) -> None:
 
 
 # Tests that residency is about what is read from visit to visit, deltas of the depth included, not about all weights.
-@pytest.mark.parametrize(("cache", "verdict"), [(200, "fit"), (199, "do not fit")])
+@pytest.mark.parametrize(("cache", "verdict"), [(320, "fit"), (319, "do not fit")])
 def test_residency(cache: int, verdict: str) -> None:
     stages = [
         {"name": "block.norm.q", "executions": 6, "bytes": 80, "side_bytes": 0},
@@ -93,6 +93,6 @@ def test_residency(cache: int, verdict: str) -> None:
     manifest = {"schedule": {"depth": 3}, "stages": stages, "weight_bytes": 9999}
     facts = inspection.Facts(Path("m.rondo"), manifest, (*runs, head), cache)
     assert inspection._residency(facts) == (
-        f"residency: 200 B of weights, read from one visit to the next, {verdict} this machine's last-level cache of "
-        f"{cache} B"
+        f"residency: 200 B of weights, read from one visit to the next, {verdict} the {inspection.size(0.625 * cache)} "
+        f"that can be counted on in this machine's last-level cache of {cache} B"
     )

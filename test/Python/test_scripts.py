@@ -58,3 +58,14 @@ def test_checkpoint_must_be_the_published_one(tmp_path: Path) -> None:
     done = ensure_checkpoint(tmp_path, b"something else")
     assert done.returncode == 1
     assert "is not the file that" in done.stderr and "remove it and try again" in done.stderr
+
+
+# Tests that quickstart takes one prompt, before it does anything.
+def test_quickstart_takes_one_prompt() -> None:
+    for arguments, reason in [
+        (["why", "not"], "quickstart: error: more than one prompt: 'why' and 'not'; put it in quotes; see"),
+        ([""], "quickstart: error: the prompt is empty; see"),
+    ]:
+        done = subprocess.run([ROOT / "scripts" / "quickstart", *arguments], capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(reason)

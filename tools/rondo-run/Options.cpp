@@ -7,6 +7,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <limits>
@@ -104,8 +105,15 @@ static CLI::Validator atLeast(Number least, const char *name) {
       CLI::Range(least, std::numeric_limits<Number>::max(), name);
   return CLI::Validator(
       [range](std::string &text) {
-        return text.rfind('-', 0) == 0 ? "Value " + text + " is negative"
-                                       : range(text);
+        if (text.rfind('-', 0) == 0)
+          return "Value " + text + " is negative";
+        Number number = 0; // CLI11 takes the largest for what is larger
+        const char *end = text.data() + text.size();
+        if (std::from_chars(text.data(), end, number).ec ==
+            std::errc::result_out_of_range)
+          return "Value " + text + " is above the largest, " +
+                 std::to_string(std::numeric_limits<Number>::max());
+        return range(text);
       },
       name);
 }

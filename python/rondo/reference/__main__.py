@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from rondo import __version__
@@ -152,8 +153,12 @@ def _of_kind(model: Model, kind: type[Family], option: str) -> Family:
 def _save(path: Path, tensors: dict[str, Array]) -> None:
     """Write a safetensors file that appears only when it is complete."""
     partial = path.with_name(path.name + ".partial")
-    save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, partial)
-    partial.replace(path)
+    try:
+        save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, partial)
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(f"cannot write '{path}': {error}; name a file in a folder that can be written") from None
 
 
 def _generate(model: Decoder, inputs: Inputs, options: argparse.Namespace) -> dict[str, Any]:

@@ -159,3 +159,21 @@ func.func private @output_c2_rows() -> (tensor<?xi32> {rondo.output = #rondo.out
 // Tests that the name of an output is an attribute of its own.
 // expected-error @below {{attribute 'rondo.output' expected '#rondo.output' on a result that is rows, got "states" on result 0}}
 func.func private @output_c2_kind() -> (tensor<?x64xf32> {rondo.output = "states"})
+
+// -----
+
+// expected-error @below {{attribute 'rondo.context_limit' expected a positive number of positions, got 0}}
+module attributes {rondo.context_limit = 0 : i64} {
+}
+
+// -----
+
+// expected-error @below {{attribute 'rondo.stop_tokens' expected token ids, got -1}}
+module attributes {rondo.stop_tokens = [2, -1]} {
+}
+
+// -----
+
+// expected-error @below {{attribute 'rondo.stop_tokens' expected token ids, got 4294967295}}
+module attributes {rondo.stop_tokens = array<i64: 4294967295>} {
+}

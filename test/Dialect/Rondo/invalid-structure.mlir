@@ -394,3 +394,25 @@ func.func @loop_types(%x: tensor<?x64xf32>) {
   }
   return
 }
+
+// -----
+
+rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+  rondo.yield %x : tensor<?x64xf32>
+}
+func.func @apply_c6_zero(%x: tensor<?x64xf32>, %d: index) {
+  // expected-error @below {{'rondo.apply' op expected 'slot' to divide by positive numbers, got affine_map<(d0) -> (d0 floordiv 0)>}}
+  %y = rondo.apply @b(%x) at(%d) layer(0) side(0) slot(d0 floordiv 0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+rondo.block @b(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+  rondo.yield %x : tensor<?x64xf32>
+}
+func.func @apply_c6_negative(%x: tensor<?x64xf32>, %d: index) {
+  // expected-error @below {{'rondo.apply' op expected 'layer' to divide by positive numbers}}
+  %y = rondo.apply @b(%x) at(%d) layer(1 + d0 mod -2) side(0) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  return
+}

@@ -118,6 +118,30 @@ static LogicalResult verifyOptions(Operation *op, DictionaryAttr options) {
          << "\"fast\", got " << mode;
 }
 
+/// Checks a limit that a bundle could not say.
+static LogicalResult verifyContextLimit(Operation *op, IntegerAttr limit) {
+  if (limit.getValue().isStrictlyPositive())
+    return success();
+  return op->emitError("attribute '")
+         << kContextLimitAttr << "' expected a positive number of positions, "
+         << "got " << limit;
+}
+
+/// Checks that stop tokens are token ids: 32 bits, of which the last is none.
+static LogicalResult verifyStopTokens(Operation *op, Attribute tokens) {
+  SmallVector<int64_t> ids;
+  if (auto dense = dyn_cast<DenseI64ArrayAttr>(tokens))
+    llvm::append_range(ids, dense.asArrayRef());
+  else
+    for (IntegerAttr token : cast<ArrayAttr>(tokens).getAsRange<IntegerAttr>())
+      ids.push_back(token.getValue().getSExtValue());
+  for (int64_t id : ids)
+    if (id < 0 || id >= UINT32_MAX)
+      return op->emitError("attribute '")
+             << kStopTokensAttr << "' expected token ids, got " << id;
+  return success();
+}
+
 LogicalResult RondoDialect::verifyOperationAttribute(Operation *op,
                                                      NamedAttribute attr) {
   StringRef name = attr.getName();
@@ -138,6 +162,10 @@ LogicalResult RondoDialect::verifyOperationAttribute(Operation *op,
   if (name == kPhaseAttr && !isPhaseName(cast<StringAttr>(attr.getValue())))
     return op->emitError("attribute '")
            << name << "' expected the name of a phase, got " << attr.getValue();
+  if (name == kContextLimitAttr)
+    return verifyContextLimit(op, cast<IntegerAttr>(attr.getValue()));
+  if (name == kStopTokensAttr)
+    return verifyStopTokens(op, attr.getValue());
   if (name == kOptionsAttr)
     return verifyOptions(op, cast<DictionaryAttr>(attr.getValue()));
   return success();

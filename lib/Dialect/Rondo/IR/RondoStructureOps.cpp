@@ -246,6 +246,27 @@ LogicalResult BlockOp::verifyRegions() {
 // rondo.apply
 //===----------------------------------------------------------------------===//
 
+/// Whether every division of `map` has a positive constant below it; others
+/// have no value.
+static bool dividesByPositives(AffineMap map) {
+  bool divides = true;
+  map.walkExprs([&](AffineExpr expr) {
+    switch (expr.getKind()) {
+    case AffineExprKind::FloorDiv:
+    case AffineExprKind::CeilDiv:
+    case AffineExprKind::Mod: {
+      auto divisor =
+          dyn_cast<AffineConstantExpr>(cast<AffineBinaryOpExpr>(expr).getRHS());
+      divides &= divisor && divisor.getValue() > 0;
+      break;
+    }
+    default:
+      break;
+    }
+  });
+  return divides;
+}
+
 LogicalResult ApplyOp::verify() {
   // apply_c3
   std::pair<StringRef, AffineMap> maps[] = {
@@ -256,6 +277,12 @@ LogicalResult ApplyOp::verify() {
       return emitOpError("expected '")
              << name << "' to map " << getIndices().size()
              << " indices to one value, got " << AffineMapAttr::get(map);
+  // apply_c6
+  for (auto [name, map] : maps)
+    if (!dividesByPositives(map))
+      return emitOpError("expected '")
+             << name << "' to divide by positive numbers, got "
+             << AffineMapAttr::get(map);
   // apply_c5
   if ((*this)->getParentOfType<BlockOp>())
     return emitOpError("expected to stand outside of 'rondo.block'");

@@ -150,7 +150,8 @@ def Rondo_ApplyOp : Rondo_Op<"apply", [
     - (apply_c3) each map has one result and as many dimensions as `at` has indices;
     - (apply_c4) the layer and the side index stay inside every parameter of the
       block that is stacked or varies by depth;
-    - (apply_c5) it does not stand inside a `rondo.block`.
+    - (apply_c5) it does not stand inside a `rondo.block`;
+    - (apply_c6) the maps divide (`floordiv`, `ceildiv`, `mod`) by positive numbers only.
 
     Flattened into the schedule at phase `step`. Effects: those of the block;
     treated as reading and writing KV state.
@@ -181,7 +182,7 @@ def Rondo_ApplyOp : Rondo_Op<"apply", [
     `slot` `(` custom<DepthMap>($slot, ref($indices)) `)`
     attr-dict `:` functional-type($inputs, $outputs)
   }];
-  let hasVerifier = 1; // apply_c3, apply_c5
+  let hasVerifier = 1; // apply_c3, apply_c5, apply_c6
 }
 
 def Rondo_LoopOp : Rondo_Op<"loop", [
