@@ -162,7 +162,7 @@ private:
     if (decoder.schedule.finalNorm)
       x = rows.norm(x, params.finalNorm, decoder);
     rows.trace("final", x, /*isSingle=*/true);
-    Value logits = rows.linear(x, LinearParams{params.head, std::nullopt});
+    Value logits = rows.linear(x, LinearParams{params.head, {}, {}});
     func::ReturnOp::create(builder, loc, logits);
   }
 

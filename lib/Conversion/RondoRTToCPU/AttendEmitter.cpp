@@ -331,7 +331,8 @@ private:
     int64_t kvHeads = attend.getKvHeads();
     code.forEach(code.i64(0), values.rows, 1, [&](Value row) {
       Value descriptor = emitDescriptor(code, values, row);
-      auto [first, end] = emitVisible(descriptor);
+      Value first, end;
+      std::tie(first, end) = emitVisible(descriptor);
       forEachPage(first, end, [&](Value page) {
         code.forEach(kvHeads, [&](Value kvHead) {
           ifMine(code.add(code.add(code.mul(page, kvHeads), kvHead), row), [&] {
@@ -342,7 +343,8 @@ private:
     });
     emitBarrier(code, values);
     code.forEach(code.i64(0), values.rows, 1, [&](Value row) {
-      auto [first, end] = emitVisible(emitDescriptor(code, values, row));
+      Value first, end;
+      std::tie(first, end) = emitVisible(emitDescriptor(code, values, row));
       code.forEach(attend.getHeads(), [&](Value head) {
         ifMine(code.add(code.mul(row, attend.getHeads()), head), [&] {
           emitClear(state);
@@ -469,7 +471,9 @@ private:
                       Value page, Value descriptor, Value endSeen) {
     Value start = code.mul(page, kPage);
     code.forEach(first, end, 1, [&](Value row) {
-      auto [rowFirst, rowEnd] = emitVisible(emitDescriptor(code, values, row));
+      Value rowFirst, rowEnd;
+      std::tie(rowFirst, rowEnd) =
+          emitVisible(emitDescriptor(code, values, row));
       code.forEach(group, [&](Value inGroup) {
         Value query = code.add(code.mul(code.sub(row, first), group), inGroup);
         storeLimits(code.at(limits, code.mul(query, kLimitBytes)), rowFirst,
