@@ -23,11 +23,14 @@ from rondo.reference.decoder import Decoder, Shape, Weights
 from rondo.reference.parts import Activation, Layer, RmsNorm, pre_norm
 from rondo.reference.schedule import plain
 
+# Keys that this file reads.
+KNOWN_KEYS = llama.KNOWN_KEYS | {"hidden_activation"}
+
 
 def build(checkpoint: Checkpoint, dtype: np.dtype) -> Decoder:
     """A Gemma from a checkpoint."""
     config = checkpoint.config
-    check_keys(config, llama.KNOWN_KEYS | {"hidden_activation"})
+    check_keys(config, KNOWN_KEYS)
     need(config, "head_dim")  # heads times it need not be the hidden size
     # Releases may leave the key out: the authors' class ties by default.
     config.setdefault("tie_word_embeddings", True)
@@ -47,7 +50,7 @@ def _layer(checkpoint: Checkpoint, sizes: Shape, prefix: str, dtype: np.dtype) -
     before_attention = _norm(checkpoint, prefix + "input_layernorm", sizes, dtype)
     before_mlp = _norm(checkpoint, prefix + "post_attention_layernorm", sizes, dtype)
     attention = llama.attention(checkpoint, sizes, prefix, dtype)
-    mlp = llama.mlp(checkpoint, sizes, prefix, dtype, _activation(checkpoint.config))
+    mlp = llama.mlp(checkpoint, sizes, prefix, dtype, gate_activation(checkpoint.config))
     return Layer(pre_norm, (before_attention, before_mlp), attention, mlp)
 
 
@@ -56,7 +59,8 @@ def _norm(checkpoint: Checkpoint, name: str, sizes: Shape, dtype: np.dtype) -> R
     return dataclasses.replace(stored, weight=1 + stored.weight)
 
 
-def _activation(config: Mapping[str, Any]) -> Activation:
+def gate_activation(config: Mapping[str, Any]) -> Activation:
+    """Of the gate; an old configuration's `gelu` is the tanh form."""
     name = config.get("hidden_activation") or need(config, "hidden_act")
     if name == "gelu" and not config.get("hidden_activation"):
         name = "gelu_pytorch_tanh"

@@ -36,19 +36,22 @@ _READ_KEYS = {
 }  # fmt: skip
 # Keys of training.
 _INERT_KEYS = {"classifier_dropout", "hidden_dropout"}
+KNOWN_KEYS = frozenset(_READ_KEYS | _INERT_KEYS)
+ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh")
 # Buffers of old releases: the causal mask and the value that it writes.
-_IGNORED_SUFFIXES = (".attention.bias", ".attention.masked_bias")
+IGNORED_SUFFIXES = (".attention.bias", ".attention.masked_bias")
 
 
 def build(checkpoint: Checkpoint, dtype: np.dtype) -> Decoder:
     """A GPT-NeoX from a checkpoint."""
     config = checkpoint.config
-    check_keys(config, _READ_KEYS | _INERT_KEYS)
-    sizes = _shape(config)
-    return Decoder(sizes, _weights(checkpoint, sizes, dtype), _rope(config), plain(sizes.layers), stop_tokens(config))
+    check_keys(config, KNOWN_KEYS)
+    sizes = shape(config)
+    return Decoder(sizes, _weights(checkpoint, sizes, dtype), rotary(config), plain(sizes.layers), stop_tokens(config))
 
 
-def _shape(config: Mapping[str, Any]) -> Shape:
+def shape(config: Mapping[str, Any]) -> Shape:
+    """Sizes; every head has keys and values of its own."""
     hidden, heads = need(config, "hidden_size"), need(config, "num_attention_heads")
     if hidden % heads:
         raise CheckpointError(f"hidden_size {hidden} is not a multiple of {heads} attention heads")
@@ -63,7 +66,7 @@ def _shape(config: Mapping[str, Any]) -> Shape:
     )
 
 
-def _rope(config: Mapping[str, Any]) -> Rope:
+def rotary(config: Mapping[str, Any]) -> Rope:
     """From `rope_parameters`, or from `rotary_pct` and `rotary_emb_base` with `rope_scaling`."""
     parameters = dict(config.get("rope_parameters") or {})
     if parameters:
@@ -84,7 +87,7 @@ def _weights(checkpoint: Checkpoint, sizes: Shape, dtype: np.dtype) -> Weights:
         head = checkpoint.take("embed_out.weight", table, dtype)
     layers = tuple(_layer(checkpoint, sizes, f"gpt_neox.layers.{index}.", dtype) for index in range(sizes.layers))
     final_norm = _norm(checkpoint, "gpt_neox.final_layer_norm", sizes, dtype)
-    checkpoint.finish(_IGNORED_SUFFIXES)
+    checkpoint.finish(IGNORED_SUFFIXES)
     return Weights(embedding, layers, final_norm, head)
 
 
@@ -107,7 +110,7 @@ def _layer(checkpoint: Checkpoint, sizes: Shape, prefix: str, dtype: np.dtype) -
         mlp=PlainMlp(
             up=checkpoint.linear(f"{prefix}mlp.dense_h_to_4h", width, hidden, dtype, biased=True),
             down=checkpoint.linear(f"{prefix}mlp.dense_4h_to_h", hidden, width, dtype, biased=True),
-            activation=activation(need(config, "hidden_act"), ["gelu", "gelu_new", "gelu_pytorch_tanh"]),
+            activation=activation(need(config, "hidden_act"), ACTIVATIONS),
         ),
     )
 

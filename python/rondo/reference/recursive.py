@@ -35,7 +35,7 @@ from rondo.reference.sharing import Sharing
 FORMAT_VERSION = 1
 _KEYS = {"format_version", "sharing", "num_recursion", "norms", "initialization", "lora"}
 _LORA_KEYS = {"rank", "scale", "targets"}
-_PREFIX = "recursive_"
+PREFIX = "recursive_"
 _BUILDERS = {"llama": llama.build, "gemma": gemma.build, "gpt_neox": gpt_neox.build}
 # <layers>.<stored layer>.<module>[.lora_A or .lora_B][.<depth>].<field>
 _LAYER_TENSOR = re.compile(
@@ -117,7 +117,7 @@ def scaled_layers(weights: Weights, vectors: Mapping[int, Array]) -> Weights:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Description:
+class Description:
     """The object `recursive` of config.json."""
 
     sharing: Sharing
@@ -129,24 +129,23 @@ class _Description:
 
 def is_recursive(config: Mapping[str, Any]) -> bool:
     """Whether a configuration is that of a recursive folder."""
-    return str(config.get("model_type")).startswith(_PREFIX)
+    return str(config.get("model_type")).startswith(PREFIX)
 
 
 def build(checkpoint: Checkpoint, dtype: np.dtype) -> RecursiveDecoder:
     """A model from a recursive folder. Raises CheckpointError for what the format does not have."""
-    family = checkpoint.config["model_type"].removeprefix(_PREFIX)
+    family = checkpoint.config["model_type"].removeprefix(PREFIX)
     if family not in _BUILDERS:
-        raise CheckpointError(
-            f"'{_PREFIX}{family}' is not supported; known: {', '.join(_PREFIX + f for f in _BUILDERS)}"
-        )
-    description = _describe(checkpoint.config)
-    readers, deltas = _unroll(checkpoint, description)
+        raise CheckpointError(f"'{PREFIX}{family}' is not supported; known: {', '.join(PREFIX + f for f in _BUILDERS)}")
+    description = describe(checkpoint.config)
+    readers, deltas = unroll(checkpoint, description)
     config = {key: value for key, value in checkpoint.config.items() if key != "recursive"} | {"model_type": family}
     unrolled = Checkpoint(checkpoint.name, config, readers, dict.fromkeys(deltas, description.scale))
     return RecursiveDecoder(_BUILDERS[family](unrolled, dtype), description.sharing)
 
 
-def _describe(config: Mapping[str, Any]) -> _Description:
+def describe(config: Mapping[str, Any]) -> Description:
+    """The object `recursive` of a configuration. Raises CheckpointError for what the format does not have."""
     content = need(config, "recursive")
     _check_object("recursive", content, _KEYS)
     version, norms, visits = content["format_version"], content["norms"], content["num_recursion"]
@@ -161,7 +160,7 @@ def _describe(config: Mapping[str, Any]) -> _Description:
     if type(visits) is not int:
         raise CheckpointError(f"'recursive.num_recursion' is {visits!r}, expected a number of visits")
     sharing = Sharing(content["sharing"], need(config, "num_hidden_layers"), visits)
-    return _Description(sharing, norms == "per-depth", *_describe_lora(content["lora"]))
+    return Description(sharing, norms == "per-depth", *_describe_lora(content["lora"]))
 
 
 def _describe_lora(content: Any) -> tuple[float, int, frozenset[str]]:
@@ -187,8 +186,11 @@ def _check_object(name: str, content: Any, keys: set[str]) -> None:
         raise CheckpointError(f"'{name}.{key}' {what}; expected the keys {', '.join(sorted(keys))}")
 
 
-def _unroll(checkpoint: Checkpoint, description: _Description) -> tuple[dict[str, Reader], set[str]]:
-    """Readers under the names of the unrolled model, each weight read once, and the linears that have deltas."""
+def unroll(checkpoint: Checkpoint, description: Description) -> tuple[dict[str, Reader], set[str]]:
+    """Readers under the names of the unrolled model, each weight read once, and the linears that have deltas.
+
+    Raises CheckpointError for names, depths and ranks that the description does not allow.
+    """
     readers: dict[str, Reader] = {}
     factors: dict[str, set[str]] = {}  # linear -> which factors it has
     for name, reader in checkpoint.readers.items():
@@ -214,7 +216,7 @@ def _unroll(checkpoint: Checkpoint, description: _Description) -> tuple[dict[str
     return readers, set(factors)
 
 
-def _unrolled_layers(name: str, match: re.Match[str], description: _Description) -> tuple[int, ...]:
+def _unrolled_layers(name: str, match: re.Match[str], description: Description) -> tuple[int, ...]:
     """The unrolled layers that a stored tensor is for."""
     sharing, layer = description.sharing, int(match["layer"])
     if layer >= sharing.stored:
@@ -240,7 +242,7 @@ def _unrolled_layers(name: str, match: re.Match[str], description: _Description)
     return (group[int(match["depth"])],)
 
 
-def _check_rank(name: str, match: re.Match[str], factor: Array, description: _Description) -> None:
+def _check_rank(name: str, match: re.Match[str], factor: Array, description: Description) -> None:
     rank = factor.shape[0 if match["factor"] == "lora_A" else -1]
     if not 1 <= rank <= description.rank:
         raise CheckpointError(
