@@ -21,7 +21,7 @@ if [ "${1:-}" = --fix ]; then
 fi
 
 # Folders whose Python follows the package's rules.
-python_folders=(python test/Python scripts)
+python_folders=(python test/Python test/Torch scripts)
 
 if ! command -v "$clang_format" >/dev/null; then
   echo "format: $clang_format is missing; install clang-format-$llvm_version or set CLANG_FORMAT" >&2
