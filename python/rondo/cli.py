@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""The `rondo` command: compile, convert, run, chat and inspect.
+"""The `rondo` command: compile, convert, uptrain, run, chat and inspect.
 
 Exit status: 0 done; 1 the input or the model is at fault; 2 wrong use of the command line; 130 interrupted.
 """
@@ -24,6 +24,7 @@ from rondo.arguments import parse_number
 from rondo.convert import command as convert
 from rondo.convert.errors import ConversionError
 from rondo.overwrites import find_overwrite
+from rondo.torch import command as uptrain
 
 _NEW_TOKENS = 256  # unless -n says otherwise
 # Lines of a chat that are for us, not for the model.
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     commands.add_parser("compile", help="compile a checkpoint; takes the options of rondoc")
     convert.add_parsers(commands.add_parser("convert", help="make another checkpoint of a checkpoint"))
+    uptrain.add_parser(commands.add_parser("uptrain", help="train a recursive model on, perhaps from its source"))
     _add_run(commands.add_parser("run", help="continue a text"))
     _add_chat(
         commands.add_parser(

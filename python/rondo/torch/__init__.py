@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Recursive models as PyTorch modules.
+"""Recursive models as PyTorch modules, and a short recipe to train them on (`uptrain`); docs/Uptraining.md.
 
 PyTorch is loaded when something of this package is used, and wanted by nothing else in Rondo.
 """
@@ -12,9 +12,12 @@ from typing import Any
 # Name -> the file that it is in.
 _PLACES = {
     "Decoder": "model",
+    "Recipe": "recipe",
     "TrainingError": "errors",
     "load": "folder",
+    "read_tokens": "corpus",
     "save": "folder",
+    "uptrain": "recipe",
 }
 
 
