@@ -57,9 +57,10 @@ build_packages() {
 }
 
 # What the tests need beyond that. GCC builds the runtime once more, in a check
-# that it needs nothing of LLVM.
+# that it needs nothing of LLVM. PyTorch is Debian's (148 MB with what it needs):
+# wheels for Linux carry CUDA.
 test_packages() {
-  printf '%s\n' binutils doctest-dev g++ git make shellcheck
+  printf '%s\n' binutils doctest-dev g++ git make python3-torch shellcheck
   [ -n "${MLIR_DIR:-}" ] || printf '%s\n' "libclang-rt-$llvm_version-dev" "clang-format-$llvm_version"
 }
 
