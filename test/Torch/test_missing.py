@@ -13,8 +13,8 @@ import rondo.torch
 from rondo.cli import main
 
 HOW = (
-    "training needs PyTorch, which is not installed: pip install './python[torch]' (without CUDA: pip install torch "
-    "--index-url https://download.pytorch.org/whl/cpu), or apt-get install python3-torch for Debian's own Python"
+    "training needs PyTorch, which is not installed: pip install './python[torch]' (without CUDA: PyTorch has an "
+    "index of its own for CPUs), or apt-get install python3-torch for Debian's own Python"
 )
 
 

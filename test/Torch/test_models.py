@@ -59,7 +59,7 @@ def test_recursive(tmp_path: Path, family: str, sharing: str, visits: int, norms
         assert max(differ(one, reference.logits(t)) for one, t in zip(got, TOKENS, strict=True)) < tolerance
 
 
-# Tests that a GPT-NeoX whose branches follow one another, and one with a tied head, are the reference's too.
+# Tests that a GPT-NeoX whose branches follow one another, and one with another activation, are the reference's too.
 @pytest.mark.parametrize("change", [{"use_parallel_residual": False}, {"hidden_act": "gelu_new"}])
 def test_neox_configurations(tmp_path: Path, change: dict[str, object]) -> None:
     folder = write_recursive(write_source(tmp_path / "s", "gpt_neox", **change), tmp_path / "r", "cycle", 3, rank=2)

@@ -31,7 +31,7 @@ def __getattr__(name: str) -> Any:
             raise
         raise ModuleNotFoundError(
             "training needs PyTorch, which is not installed: pip install './python[torch]' "
-            "(without CUDA: pip install torch --index-url https://download.pytorch.org/whl/cpu), "
+            "(without CUDA: PyTorch has an index of its own for CPUs), "
             "or apt-get install python3-torch for Debian's own Python",
             name="torch",
         ) from None
