@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -27,6 +28,8 @@ sys.path.insert(0, str(ROOT / "python"))  # the sources, without installing the 
 sys.path.insert(0, str(ROOT / "test" / "Python"))
 if importlib.util.find_spec("torch") is None:
     sys.path.append(DEBIAN)
+# Whoever started the tests in the background may have made them, and so their children, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 MISSING = "no PyTorch: pip install './python[torch]', or apt-get install python3-torch"
 
 

@@ -176,7 +176,10 @@ def test_interrupt(folder: Path) -> None:
             time.sleep(0.05)
         time.sleep(2)
         process.send_signal(signal.SIGINT)
-        _, shown = process.communicate(timeout=60)
+        try:
+            _, shown = process.communicate(timeout=60)
+        finally:
+            process.kill()  # or the test would wait for a million steps
     assert process.returncode == 130, shown
     assert shown.startswith("\nrondo: interrupted after ") and shown.endswith("of 1000000 steps; nothing is written\n")
     assert {path.name for path in folder.parent.iterdir()} == before
