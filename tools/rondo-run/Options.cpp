@@ -304,6 +304,9 @@ static void finish(Options &options, const RawOptions &raw, bool stopGiven) {
   bool works = options.bench || options.verify || !options.describe.empty();
   bool hasTokens =
       !options.input.tokens.empty() || !options.input.tokensFile.empty();
+  if (options.bench && hasTokens)
+    throw UsageFailure("--bench: makes tokens of its own; leave --tokens and "
+                       "--tokens-file out");
   if (!works && !hasTokens)
     throw UsageFailure(
         "nothing to do; give --tokens or --tokens-file, --bench, "
