@@ -3,8 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
 #include "Bench.h"
-#include "Ceilings.h"
-#include "Generate.h"
+#include "BenchSession.h"
 #include "Traffic.h"
 
 #include <nlohmann/json.hpp>
@@ -33,7 +32,6 @@ struct Phase {
 class Bench {
 public:
   Bench(rondo_rt_model *model, const Options &options);
-  ~Bench();
   void run();
   void print() const;
 
@@ -47,30 +45,17 @@ private:
   nlohmann::ordered_json phaseJson(const Phase &phase) const;
 
   const BenchOptions &bench_;
+  BenchSession session_;
   const rondo_rt_model_info &info_;
-  nlohmann::json manifest_;
-  Session session_;
-  CeilingProbe probe_;
   TrafficModel traffic_;
-  std::vector<uint32_t> sequences_;
   Phase prefill_, decode_;
 };
 
 Bench::Bench(rondo_rt_model *model, const Options &options)
-    : bench_(*options.bench), info_(*rondo_rt_model_get_info(model)),
-      manifest_(nlohmann::json::parse(rondo_rt_model_manifest(model))),
-      session_(createSession(model, options)),
-      probe_(session_.get(), manifest_["arithmetic"]),
-      traffic_(manifest_, info_, probe_.cacheBytes()) {
+    : bench_(*options.bench), session_(model, options), info_(session_.info()),
+      traffic_(session_.manifest(), info_, session_.probe().cacheBytes()) {
   checkSizes();
-  sequences_.resize(bench_.batch);
-  for (uint32_t &sequence : sequences_)
-    check(rondo_rt_sequence_create(session_.get(), &sequence));
-}
-
-Bench::~Bench() {
-  for (uint32_t sequence : sequences_)
-    rondo_rt_sequence_free(session_.get(), sequence);
+  session_.openSequences(bench_.batch);
 }
 
 void Bench::checkSizes() const {
@@ -80,11 +65,7 @@ void Bench::checkSizes() const {
                        "--output=json tells the time of a run");
   uint64_t start = bench_.at.value_or(bench_.prefill);
   uint64_t length = std::max<uint64_t>(bench_.prefill, start + bench_.decode);
-  if (length > info_.context)
-    throw InputFailure(
-        "--bench: needs " + std::to_string(length) +
-        " positions, the bundle has " + std::to_string(info_.context) +
-        "; measure fewer or compile with --context=" + std::to_string(length));
+  session_.requirePositions(length);
   if (bench_.batch > std::min(info_.sequences, info_.rows))
     throw InputFailure("--bench: batch of " + std::to_string(bench_.batch) +
                        " is more than the bundle's " +
@@ -123,9 +104,8 @@ void Bench::compute(uint32_t first, uint32_t count, bool each, Phase *phase) {
   uint32_t inner = each ? bench_.batch : count;
   for (uint32_t i = 0; i < outer; ++i) {
     for (uint32_t j = 0; j < inner; ++j) {
-      uint32_t sequence = sequences_[each ? j : i];
-      rows.push_back(
-          makeBenchRow(sequence, first + (each ? i : j), info_.vocabulary));
+      uint32_t sequence = session_.sequences()[each ? j : i];
+      rows.push_back(session_.makeRow(sequence, first + (each ? i : j)));
       if (rows.size() == info_.rows)
         runStep(rows, phase);
     }
@@ -137,7 +117,7 @@ void Bench::compute(uint32_t first, uint32_t count, bool each, Phase *phase) {
 }
 
 void Bench::truncate(uint32_t length) {
-  for (uint32_t sequence : sequences_)
+  for (uint32_t sequence : session_.sequences())
     check(rondo_rt_sequence_truncate(session_.get(), sequence, length));
 }
 
@@ -159,7 +139,7 @@ void Bench::run() {
   // Once unmeasured: pages are committed and weights are read in.
   compute(0, std::max(start, bench_.prefill), false, nullptr);
   for (uint32_t i = 0; i < bench_.repeat; ++i) {
-    const Ceilings &ceilings = probe_.measure();
+    const Ceilings &ceilings = session_.probe().measure();
     if (bench_.prefill) {
       truncate(0);
       measure(prefill_, ceilings,
@@ -167,7 +147,8 @@ void Bench::run() {
     }
     if (!bench_.decode)
       continue;
-    uint32_t length = rondo_rt_sequence_length(session_.get(), sequences_[0]);
+    uint32_t length =
+        rondo_rt_sequence_length(session_.get(), session_.sequences()[0]);
     if (length < start)
       compute(length, start - length, false, nullptr);
     else
@@ -213,21 +194,11 @@ void Bench::print() const {
     result["prefill"] = phaseJson(prefill_);
   if (bench_.decode)
     result["decode"] = phaseJson(decode_);
-  result["ceilings"] = probe_.json();
+  result["ceilings"] = session_.probe().json();
   std::printf("%s\n", result.dump(2).c_str());
 }
 
 } // namespace
-
-rondo_rt_row rondo_run::makeBenchRow(uint32_t sequence, uint32_t position,
-                                     uint32_t vocabulary) {
-  rondo_rt_row row = {};
-  row.token = (position * 7919u + sequence * 104729u) % vocabulary;
-  row.position = position;
-  row.sequence = sequence;
-  row.visible = position + 1;
-  return row;
-}
 
 void rondo_run::bench(rondo_rt_model *model, const Options &options) {
   Bench bench(model, options);

@@ -13,11 +13,6 @@ namespace rondo_run {
 /// Measures what `--bench` asks for and prints the JSON. Throws InputFailure.
 void bench(rondo_rt_model *model, const Options &options);
 
-/// A row to measure with. Tokens differ, so that no two sequences compute the
-/// same.
-rondo_rt_row makeBenchRow(uint32_t sequence, uint32_t position,
-                          uint32_t vocabulary);
-
 } // namespace rondo_run
 
 #endif // RONDO_RUN_BENCH_H

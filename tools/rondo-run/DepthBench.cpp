@@ -9,9 +9,7 @@
 // in between.
 //===----------------------------------------------------------------------===//
 #include "DepthBench.h"
-#include "Bench.h"
-#include "Ceilings.h"
-#include "Generate.h"
+#include "BenchSession.h"
 #include "Traffic.h"
 
 #include <nlohmann/json.hpp>
@@ -46,7 +44,6 @@ uint32_t sizeOf(const std::vector<rondo_rt_row> &rows) {
 class DepthBench {
 public:
   DepthBench(rondo_rt_model *model, const Options &options);
-  ~DepthBench();
   void run();
   void print() const;
 
@@ -59,23 +56,18 @@ private:
   static nlohmann::ordered_json placementJson(const Placement &placement);
 
   const BenchOptions &bench_;
+  BenchSession session_;
   const rondo_rt_model_info &info_;
-  nlohmann::json manifest_;
-  Session session_;
-  CeilingProbe probe_;
-  std::vector<uint32_t> sequences_;
   uint32_t start_; // first measured position
   Placement uniform_, mixed_;
 };
 
 DepthBench::DepthBench(rondo_rt_model *model, const Options &options)
-    : bench_(*options.bench), info_(*rondo_rt_model_get_info(model)),
-      manifest_(nlohmann::json::parse(rondo_rt_model_manifest(model))),
-      session_(createSession(model, options)),
-      probe_(session_.get(), manifest_["arithmetic"]),
+    : bench_(*options.bench), session_(model, options), info_(session_.info()),
       start_(bench_.at.value_or(0)) {
   checkSizes();
-  TrafficModel trafficModel(manifest_, info_, probe_.cacheBytes());
+  TrafficModel trafficModel(session_.manifest(), info_,
+                            session_.probe().cacheBytes());
   uint64_t positions =
       static_cast<uint64_t>(bench_.batch) * (start_ + bench_.decode / 2 + 1);
   auto perStep = [&](bool mixed) {
@@ -88,14 +80,7 @@ DepthBench::DepthBench(rondo_rt_model *model, const Options &options)
   };
   uniform_.traffic = perStep(false);
   mixed_.traffic = perStep(true);
-  sequences_.resize(bench_.batch);
-  for (uint32_t &sequence : sequences_)
-    check(rondo_rt_sequence_create(session_.get(), &sequence));
-}
-
-DepthBench::~DepthBench() {
-  for (uint32_t sequence : sequences_)
-    rondo_rt_sequence_free(session_.get(), sequence);
+  session_.openSequences(bench_.batch);
 }
 
 void DepthBench::checkSizes() const {
@@ -116,24 +101,19 @@ void DepthBench::checkSizes() const {
         std::to_string(info_.visit_count) + ", the visits, to " +
         std::to_string(most) + " rows, got " + std::to_string(bench_.batch) +
         "; say batch:B, or compile with other --rows and --sequences");
-  uint64_t length = static_cast<uint64_t>(start_) + bench_.decode + 1;
-  if (length > info_.context)
-    throw InputFailure(
-        "--bench: needs " + std::to_string(length) +
-        " positions, the bundle has " + std::to_string(info_.context) +
-        "; measure fewer or compile with --context=" + std::to_string(length));
+  session_.requirePositions(static_cast<uint64_t>(start_) + bench_.decode + 1);
 }
 
 /// Gives every sequence the positions before the measured ones.
 void DepthBench::prepare() {
-  for (uint32_t sequence : sequences_) {
+  for (uint32_t sequence : session_.sequences()) {
     uint32_t length = rondo_rt_sequence_length(session_.get(), sequence);
     if (length > start_)
       check(rondo_rt_sequence_truncate(session_.get(), sequence, start_));
     while (length < start_) {
       std::vector<rondo_rt_row> rows;
       for (; length < start_ && rows.size() < info_.rows; ++length)
-        rows.push_back(makeBenchRow(sequence, length, info_.vocabulary));
+        rows.push_back(session_.makeRow(sequence, length));
       check(rondo_rt_session_step(session_.get(), rows.data(), sizeOf(rows),
                                   nullptr, 0));
     }
@@ -151,7 +131,7 @@ Moment DepthBench::momentAt(uint32_t time, uint32_t length, bool mixed) const {
       continue;
     uint32_t made = time - delay;
     rondo_rt_row row =
-        makeBenchRow(sequences_[i], start_ + made / visits, info_.vocabulary);
+        session_.makeRow(session_.sequences()[i], start_ + made / visits);
     row.visit = static_cast<uint16_t>(made % visits);
     moment.running.push_back(row);
     if (row.visit == 0)
@@ -199,7 +179,7 @@ void DepthBench::keep(Placement &placement, double seconds,
 void DepthBench::run() {
   measure(false); // pages are committed and weights are read in
   for (uint32_t i = 0; i < bench_.repeat; ++i) {
-    const Ceilings &ceilings = probe_.measure();
+    const Ceilings &ceilings = session_.probe().measure();
     bool first = i % 2; // which of the two goes first alternates
     for (bool mixed : {first, !first})
       keep(mixed ? mixed_ : uniform_, measure(mixed), ceilings);
@@ -239,7 +219,7 @@ void DepthBench::print() const {
         {"mixed_to_uniform",
          {{"seconds", spread(quotients(mixed_.seconds, uniform_.seconds))},
           {"reading", median(quotients(mixed_.reading, uniform_.reading))}}}}},
-      {"ceilings", probe_.json()}};
+      {"ceilings", session_.probe().json()}};
   std::printf("%s\n", result.dump(2).c_str());
 }
 
