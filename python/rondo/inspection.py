@@ -18,8 +18,6 @@ from typing import Any
 from rondo import _runtime
 
 # rondo_rt_execution (abi.h): body, layer, side, slot as u16, trace and a reserved word as u32.
-# Of the last-level cache what weights can count on: kCacheShare of rondo-run's benchmark, for the same verdict.
-CACHE_SHARE = 0.625
 _EXECUTION = struct.Struct("<4H2I")
 
 _NEXT_UNIT = 999.95  # from here on a number with one decimal would read 1000.0
@@ -159,7 +157,7 @@ def _residency(facts: Facts) -> str:
         return "residency: no block is visited twice"
     if not facts.cache_bytes:
         return "residency: the size of this machine's last-level cache is unknown"
-    read, kept = _bytes_between_visits(facts), CACHE_SHARE * facts.cache_bytes
+    read, kept = _bytes_between_visits(facts), _runtime.CACHE_SHARE * facts.cache_bytes
     verdict = "fit" if read <= kept else "do not fit"
     what = f"{size(read)} of weights, read from one visit to the next,"
     return (

@@ -357,6 +357,7 @@ NB_MODULE(_runtime, m) {
   m.def("machine_cache_bytes", &rondo_rt_machine_cache_bytes,
         "Size of the last-level cache, 0 if unknown.");
   m.attr("ABI_VERSION") = RONDO_RT_ABI_VERSION;
+  m.attr("CACHE_SHARE") = RONDO_RT_CACHE_SHARE;
 
   nb::class_<Model>(m, "Model", "A loaded bundle.")
       .def(nb::init<const std::string &, bool, uint64_t>(), nb::arg("path"),

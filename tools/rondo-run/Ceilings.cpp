@@ -10,9 +10,6 @@
 
 using namespace rondo_run;
 
-/// Share of the last-level cache that data can count on; the rest goes to
-/// activations and to others. Measured on a shared 32 MiB cache.
-static constexpr double kCacheShare = 0.625;
 /// Working set of the memory ceiling: beyond any cache.
 static constexpr uint64_t kLeastMemoryBytes = 256u << 20;
 /// Working set of the cache ceiling where the model's own is smaller: beyond
@@ -41,7 +38,7 @@ static rondo_rt_probe probeFor(const std::string &arithmetic) {
 
 CeilingProbe::CeilingProbe(rondo_rt_session *session, std::string arithmetic)
     : session_(session), arithmetic_(std::move(arithmetic)),
-      cacheBytes_(kCacheShare *
+      cacheBytes_(RONDO_RT_CACHE_SHARE *
                   static_cast<double>(rondo_rt_machine_cache_bytes())) {}
 
 const Ceilings &CeilingProbe::measure() {

@@ -60,6 +60,9 @@ RONDO_RT_API uint64_t rondo_rt_machine_features(void);
 RONDO_RT_API const char *rondo_rt_machine_feature_name(uint64_t bit);
 /** Size of the last-level cache in bytes, 0 if unknown. */
 RONDO_RT_API uint64_t rondo_rt_machine_cache_bytes(void);
+/** Share of the last-level cache that weights can count on; the rest goes to
+    activations and to others. Measured on a shared 32 MiB cache. */
+#define RONDO_RT_CACHE_SHARE 0.625
 /** Physical cores this process may use, by affinity and cgroup quota. */
 RONDO_RT_API uint32_t rondo_rt_machine_cores(void);
 
