@@ -101,6 +101,11 @@ mlir::Value emitWeightAddress(CodeBuilder &code, const BodyValues &values,
                               int64_t offset, int64_t layers, int64_t depths,
                               int64_t stride, mlir::Value side);
 
+/// Emits prefetches of what this thread reads first in stage `next`, to be
+/// executed before the barrier in front of it.
+void emitPrefetch(CodeBuilder &code, ModuleFacts &facts,
+                  const BodyValues &values, rt::StageOp next);
+
 /// Emits the code of one stage.
 void emitStage(CodeBuilder &code, ModuleFacts &facts, const BodyValues &values,
                rt::StageOp stage);

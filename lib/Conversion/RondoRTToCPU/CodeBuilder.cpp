@@ -145,6 +145,10 @@ Value CodeBuilder::loadPointer(Value base, int64_t offset) {
   return load(ptrType(), at(base, offset));
 }
 
+void CodeBuilder::prefetch(Value address) {
+  LLVM::Prefetch::create(b, loc, address, /*rw=*/0, /*hint=*/2, /*cache=*/1);
+}
+
 //===----------------------------------------------------------------------===//
 // Control
 //===----------------------------------------------------------------------===//

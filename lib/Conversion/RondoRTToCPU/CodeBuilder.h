@@ -81,6 +81,8 @@ public:
     return load(chunkType(), address);
   }
   void store(mlir::Value value, mlir::Value address);
+  /// Asks for the cache line of `address`, to stand in L2.
+  void prefetch(mlir::Value address);
   /// An unsigned integer of `bits` bits at `base + offset`, as i64.
   mlir::Value loadUnsigned(mlir::Value base, int64_t offset, unsigned bits);
   mlir::Value loadPointer(mlir::Value base, int64_t offset);

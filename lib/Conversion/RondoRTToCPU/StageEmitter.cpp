@@ -56,6 +56,28 @@ public:
       emitContractions();
   }
 
+  /// Prefetches the start of what this thread will read of each matrix. With
+  /// few rows a stage is short, and a stream from memory that starts behind the
+  /// barrier starts too late.
+  void emitPrefetch() {
+    if (packs.empty())
+      return;
+    Value few = code.compare(arith::CmpIPredicate::sle, values.rows,
+                             code.i64(rt::kFewRows));
+    code.ifThen(few, [&] {
+      for (rt::PackOp pack : packs)
+        if (rt::ContractOp product = getContraction(pack))
+          prefetchPanels(product, code.i64(0));
+      forEachShare([&](rt::TileOp tile, Value first, Value end) {
+        Value isRead = code.compare(arith::CmpIPredicate::slt, first, end);
+        code.ifThen(isRead, [&] {
+          for (ArrayRef<rt::ContractOp> group : groupByMatrix(tile))
+            prefetchPanels(group.front(), first);
+        });
+      });
+    });
+  }
+
 private:
   /// What the operations of a region see of row `number`.
   RowEnvironment enterRow(Value number) {
@@ -220,17 +242,25 @@ private:
     return bytes;
   }
 
-  void emitContractions() {
-    emitPacks();
+  /// Calls `body` with each tile and the units of it that are this thread's
+  /// share of the stage's weight bytes.
+  void forEachShare(function_ref<void(rt::TileOp, Value, Value)> body) {
     int64_t total = 0;
     for (rt::TileOp tile : tiles)
       total += tile.getUnits() * getCost(tile);
     auto [first, end] = emitShare(code, values, code.i64(total));
     int64_t before = 0; // bytes of the tiles before
     for (rt::TileOp tile : tiles) {
-      emitUnits(tile, unitAt(tile, first, before), unitAt(tile, end, before));
+      body(tile, unitAt(tile, first, before), unitAt(tile, end, before));
       before += tile.getUnits() * getCost(tile);
     }
+  }
+
+  void emitContractions() {
+    emitPacks();
+    forEachShare([&](rt::TileOp tile, Value first, Value end) {
+      emitUnits(tile, first, end);
+    });
   }
 
   /// The unit of `tile` that starts at or after byte `place` of the stage.
@@ -370,18 +400,37 @@ private:
     });
   }
 
+  /// Where the panel of `op` for `unit` is, for rows of one side index.
+  Value getPanelAddress(rt::ContractOp op, Value side, Value unit) {
+    rt::PackedOp matrix = getPacked(op);
+    Value base =
+        emitWeightAddress(code, values, *matrix.getOffset(), matrix.getLayers(),
+                          matrix.getDepths(), *matrix.getStride(), side);
+    Value panel =
+        code.add(code.mul(unit, op.getStride()), op.getFirst() + op.getPanel());
+    return code.at(base, code.mul(panel, matrix.getPanelBytes()));
+  }
+
+  /// Prefetches the start of the panels of `op` from `unit` on, for the side
+  /// index of the first row.
+  void prefetchPanels(rt::ContractOp op, Value unit) {
+    constexpr int64_t kBytes = 4096, kLine = 64;
+    Value side;
+    if (getPacked(op).getDepths() > 1)
+      side = emitSide(code, values, code.i64(0));
+    Value start = getPanelAddress(op, side, unit);
+    code.forEach(kBytes / kLine, [&](Value line) {
+      code.prefetch(code.at(start, code.mul(line, kLine)));
+    });
+  }
+
   /// As emitContraction, for rows of one side index.
   void emitPanel(rt::ContractOp op, Value side, Value unit, Value firstRow,
                  Value count, Value y, int64_t outputBytes, int64_t panels) {
     rt::PackedOp matrix = getPacked(op);
     rt::PackOp pack = getPack(op);
     PanelFormat format = toKernelFormat(matrix.getFormat());
-    Value base =
-        emitWeightAddress(code, values, *matrix.getOffset(), matrix.getLayers(),
-                          matrix.getDepths(), *matrix.getStride(), side);
-    Value panel =
-        code.add(code.mul(unit, op.getStride()), op.getFirst() + op.getPanel());
-    Value w = code.at(base, code.mul(panel, matrix.getPanelBytes()));
+    Value w = getPanelAddress(op, side, unit);
     Value x =
         code.at(packed.lookup(pack), code.mul(firstRow, getRowBytes(pack)));
     RowFormat rowFormat = toKernelFormat(pack.getFormat());
@@ -457,6 +506,11 @@ void emitEmbed(CodeBuilder &code, ModuleFacts &facts, const BodyValues &values,
   });
 }
 } // namespace
+
+void rondo::cpu::emitPrefetch(CodeBuilder &code, ModuleFacts &facts,
+                              const BodyValues &values, rt::StageOp next) {
+  StageEmitter(code, facts, values, next).emitPrefetch();
+}
 
 void rondo::cpu::emitStage(CodeBuilder &code, ModuleFacts &facts,
                            const BodyValues &values, rt::StageOp stage) {

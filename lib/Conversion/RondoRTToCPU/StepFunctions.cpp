@@ -186,6 +186,41 @@ static BodyValues loadBodyValues(CodeBuilder &code, rt::BodyOp body,
   return values;
 }
 
+/// What `values` are in the execution that follows, which reads other weights
+/// with the same code, or is of another body. The last one is followed by
+/// itself.
+static BodyValues enterNext(CodeBuilder &code, BodyValues values) {
+  Value visit = code.loadUnsigned(emitDescriptor(code, values, code.i64(0)),
+                                  offsetof(rondo_rt_row, visit), 16);
+  Value begin =
+      emitVisitBegin(code, values.context, code.add(values.visit, visit));
+  Value count = code.loadUnsigned(values.context,
+                                  offsetof(rondo_rt_context, visit_count), 32);
+  Value last =
+      code.sub(emitVisitBegin(code, values.context, count), code.i64(1));
+  Value next = code.min(code.add(code.add(begin, values.index), 1), last);
+  values.index = code.sub(next, begin);
+  values.layer =
+      code.loadUnsigned(emitScheduleEntry(code, values.context, next),
+                        offsetof(rondo_rt_execution, layer), 16);
+  return values;
+}
+
+/// All stages, a barrier behind each. What follows is prefetched in front of
+/// it.
+static void emitStages(CodeBuilder &code, ModuleFacts &facts,
+                       const BodyValues &values, rt::BodyOp body) {
+  auto stages = llvm::to_vector(body.getOps<rt::StageOp>());
+  for (auto [number, stage] : llvm::enumerate(stages)) {
+    emitStage(code, facts, values, stage);
+    if (number + 1 < stages.size())
+      emitPrefetch(code, facts, values, stages[number + 1]);
+    else if (body.getKind() == rt::BodyKind::Block)
+      emitPrefetch(code, facts, enterNext(code, values), stages.front());
+    emitBarrier(code, values);
+  }
+}
+
 func::FuncOp rondo::cpu::emitBody(rt::BodyOp body, ModuleFacts &facts) {
   OpBuilder builder(body.getContext());
   Type ptr = LLVM::LLVMPointerType::get(body.getContext());
@@ -194,10 +229,7 @@ func::FuncOp rondo::cpu::emitBody(rt::BodyOp body, ModuleFacts &facts) {
                         {ptr, i64, i64, i64, i64},
                         [&](CodeBuilder &code, ValueRange args) {
                           BodyValues values = loadBodyValues(code, body, args);
-                          for (rt::StageOp stage : body.getOps<rt::StageOp>()) {
-                            emitStage(code, facts, values, stage);
-                            emitBarrier(code, values);
-                          }
+                          emitStages(code, facts, values, body);
                         });
 }
 

@@ -35,6 +35,11 @@ rondo_rt.body @prelude prelude 0 caches(0) inputs [] outputs [0] {
 // CHECK: llvm.call %{{.*}}(%[[CONTEXT]], %{{.*}})
 // CHECK: call @rondo_attend_merge_k32_v32
 // CHECK: call @rondo_attend_page_k32_v32
+// The start of this thread's share of what comes next, the first stage of the
+// execution that follows, if there are few rows. Nothing of attention's is.
+// CHECK: arith.cmpi sle, %{{.*}}, %c8_i64
+// CHECK: llvm.intr.prefetch
+// CHECK-NOT: llvm.intr.prefetch
 // CHECK: llvm.call %{{.*}}(%[[CONTEXT]], %{{.*}})
 // CHECK-NEXT: return
 rondo_rt.body @layer block 0 caches(1) inputs [0] outputs [0] {
