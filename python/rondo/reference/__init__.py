@@ -24,6 +24,7 @@ from rondo.reference.huginn import Huginn
 from rondo.reference.inputs import Inputs, read_inputs
 from rondo.reference.ouro import ExitRule, Ouro
 from rondo.reference.schedule import Loop
+from rondo.reference.train_config import TRAIN_CONFIG
 
 __all__ = [
     "Albert", "CheckpointError", "Decoder", "ExitRule", "Generated", "Huginn", "Inputs", "Loop", "Model", "Ouro",
@@ -49,7 +50,7 @@ def load_model(path: str | Path, dtype: DTypeLike = np.float32, loops: Sequence[
     kind = np.dtype(dtype)
     checkpoint = open_checkpoint(Path(path))
     architecture = need(checkpoint.config, "model_type")
-    trained_recursive = (Path(path) / rrt_folder.TRAIN_CONFIG).exists()
+    trained_recursive = (Path(path) / TRAIN_CONFIG).exists()
     if loops and (trained_recursive or recursive.is_recursive(checkpoint.config)):
         raise CheckpointError("loops can be given for an ordinary llama only; this one brings its own schedule")
     if trained_recursive:

@@ -166,6 +166,11 @@ def safetensors_readers(path: Path) -> dict[str, Callable[[], Array]]:
     }
 
 
+def same_bits(one: Array, other: Array) -> bool:
+    """Whether two arrays are one weight: the same type, shape and bits."""
+    return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+
+
 def _decode(where: str, entry: Mapping[str, Any], data: np.ndarray) -> Array:
     kinds = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16}
     try:

@@ -21,14 +21,14 @@ from typing import Any
 import numpy as np
 
 from rondo.reference import llama
-from rondo.reference.checkpoint import Checkpoint, safetensors_readers
+from rondo.reference.checkpoint import Checkpoint, safetensors_readers, same_bits
 from rondo.reference.decoder import Decoder
 from rondo.reference.errors import CheckpointError
 from rondo.reference.peft import AdapterConfig
 from rondo.reference.recursive import Reader, RecursiveDecoder, scaled_layers
 from rondo.reference.sharing import Sharing
+from rondo.reference.train_config import TRAIN_CONFIG, TrainConfig
 
-TRAIN_CONFIG = "train_config.yaml"
 _ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _LAYER_NAME = re.compile(r"model\.layers\.(\d+)\.(.+)")
 _NORM_NAME = re.compile(r"(input|post_attention)_layernorm\.weight")
@@ -37,8 +37,8 @@ _FACTOR_NAME = re.compile(r"(.+)\.lora_([AB])\.weight")
 
 def build(folder: Path, checkpoint: Checkpoint, dtype: np.dtype) -> Decoder:
     """The model of a folder with a train_config.yaml, whose other files are open as `checkpoint`."""
-    train = _TrainConfig(folder / TRAIN_CONFIG)
-    train.refuse_routers()
+    train = TrainConfig(folder / TRAIN_CONFIG)
+    _refuse_routers(train)
     config = dict(checkpoint.config)
     stored_kv = config.pop("kv_sharing", None)
     readers = _standard_names(folder, checkpoint)
@@ -64,59 +64,20 @@ def build(folder: Path, checkpoint: Checkpoint, dtype: np.dtype) -> Decoder:
     return RecursiveDecoder(base, sharing, shares_kv)
 
 
-class _TrainConfig:
-    """A train_config.yaml; of its many sections only those that shape the model are read."""
+def _refuse_routers(train: TrainConfig) -> None:
+    if train.enabled("mor"):
+        raise CheckpointError(
+            f"{train.path}: 'mor.enable' is set; models with routers are not supported yet, take one that was "
+            "trained with 'recursive' alone"
+        )
 
-    def __init__(self, path: Path) -> None:
-        try:
-            import yaml
-        except ModuleNotFoundError:
-            raise CheckpointError(f"reading {path} needs PyYAML: pip install './python[convert]'") from None
-        self.path = path
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise CheckpointError(f"cannot read {path}: {error}") from error
-        if not isinstance(content, dict):
-            raise CheckpointError(f"{path} is not a mapping of sections")
-        self._content: Mapping[str, Any] = content
 
-    def get(self, key: str) -> Any:
-        """The value at `section.key`, None if there is none."""
-        value: Any = self._content
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        return value
-
-    def need(self, key: str) -> Any:
-        """A value that has no safe default."""
-        value = self.get(key)
-        if value is None:
-            raise CheckpointError(f"{self.path}: '{key}' is missing; take the file that the training wrote")
-        return value
-
-    def enabled(self, section: str) -> bool:
-        """Whether a section is there and switched on."""
-        return bool(self.get(f"{section}.enable"))
-
-    def refuse_routers(self) -> None:
-        """Raise CheckpointError for Mixture-of-Recursions."""
-        if self.enabled("mor"):
-            raise CheckpointError(
-                f"{self.path}: 'mor.enable' is set; models with routers are not supported yet, take one that was "
-                "trained with 'recursive' alone"
-            )
-
-    def relaxation(self) -> str | None:
-        """The method by which layers differ over depth, None if they do not."""
-        if not self.enabled("relaxation"):
-            return None
-        method = self.need("relaxation.method")
-        if method not in ("lora", "recursion_encoding"):
-            raise CheckpointError(
-                f"{self.path}: 'relaxation.method' is {method!r}; train with one of: lora, recursion_encoding"
-            )
-        return method
+def _shares_kv(train: TrainConfig, stored: Any, sharing: Sharing) -> bool:
+    """Whether depths read the keys and values of depth 0. `stored` is what config.json says of it."""
+    shares = train.shares_kv(stored, sharing)
+    if shares and train.get("kv_sharing.update_cache"):
+        raise CheckpointError(f"{train.path}: 'kv_sharing.update_cache' is not supported; train without it")
+    return shares
 
 
 def _standard_names(folder: Path, checkpoint: Checkpoint) -> dict[str, Reader]:
@@ -131,7 +92,7 @@ def _standard_names(folder: Path, checkpoint: Checkpoint) -> dict[str, Reader]:
     if (folder / _ADAPTER_WEIGHTS).exists():
         for name, reader in safetensors_readers(folder / _ADAPTER_WEIGHTS).items():
             standard = name.removeprefix("base_model.model.")
-            if standard in readers and not _same_bits(readers[standard](), reader()):
+            if standard in readers and not same_bits(readers[standard](), reader()):
                 raise CheckpointError(
                     f"{folder}: '{standard}' differs in the model and in {_ADAPTER_WEIGHTS}; remove one"
                 )
@@ -149,7 +110,7 @@ def _share(readers: dict[str, Reader], sharing: Sharing, norms_shared: bool) -> 
         partner = f"model.layers.{first}.{match[2]}"
         if partner == name or partner not in readers:
             continue
-        if not _same_bits(readers[partner](), readers[name]()):
+        if not same_bits(readers[partner](), readers[name]()):
             raise CheckpointError(
                 f"'{partner}' and '{name}' differ, but by 'recursive.sharing' {sharing.kind} they are one weight; "
                 f"take the {TRAIN_CONFIG} of this checkpoint"
@@ -161,34 +122,6 @@ def _is_shared(part: str, norms_shared: bool) -> bool:
     if _FACTOR_NAME.fullmatch(part) or part == "recursion_encoding":
         return False
     return norms_shared or not _NORM_NAME.fullmatch(part)
-
-
-def _same_bits(one: np.ndarray, other: np.ndarray) -> bool:
-    return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
-
-
-def _shares_kv(train: _TrainConfig, stored: Any, sharing: Sharing) -> bool:
-    """Whether depths read the keys and values of depth 0. `stored` is what config.json says of it."""
-    enabled = train.enabled("kv_sharing")
-    if enabled != bool(stored):
-        raise CheckpointError(
-            f"{train.path} and config.json disagree whether 'kv_sharing' is enabled; take files of one run"
-        )
-    if not enabled:
-        return False
-    kind, visits = train.need("kv_sharing.sharing"), train.need("kv_sharing.num_recursion")
-    if (kind, visits) != (sharing.kind, sharing.visits):
-        raise CheckpointError(
-            f"{train.path}: 'kv_sharing' is {kind} with {visits} visits and 'recursive' {sharing.kind} with "
-            f"{sharing.visits}; only the same for both is supported"
-        )
-    if kind == "middle_sequence":
-        raise CheckpointError(
-            f"{train.path}: 'kv_sharing' with middle_sequence does not exist; expected another sharing"
-        )
-    if train.get("kv_sharing.update_cache"):
-        raise CheckpointError(f"{train.path}: 'kv_sharing.update_cache' is not supported; train without it")
-    return True
 
 
 def _scales(folder: Path, readers: Mapping[str, Reader]) -> dict[str, float]:
