@@ -99,7 +99,11 @@ def norm(checkpoint: Checkpoint, name: str, size: int, dtype: np.dtype) -> RmsNo
 
 def layer(checkpoint: Checkpoint, sizes: Shape, index: int, dtype: np.dtype) -> Layer:
     """One stored layer."""
-    prefix = f"model.layers.{index}."
+    return layer_at(checkpoint, sizes, f"model.layers.{index}.", dtype)
+
+
+def layer_at(checkpoint: Checkpoint, sizes: Shape, prefix: str, dtype: np.dtype) -> Layer:
+    """The layer whose tensors have names that begin with `prefix`."""
     norms = tuple(
         norm(checkpoint, prefix + name, sizes.hidden, dtype) for name in ("input_layernorm", "post_attention_layernorm")
     )
