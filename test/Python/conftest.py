@@ -43,6 +43,11 @@ def oracle_cases() -> list[Path]:
     return sorted(file.parent for file in ORACLES.glob("*/*/expected.safetensors"))
 
 
+def decoder_cases() -> list[Path]:
+    """Folders of the cases of decoders; encoders have no greedy tokens."""
+    return [case for case in oracle_cases() if (case / "greedy.json").exists()]
+
+
 def case_name(case: Path) -> str:
     """Test id of a case."""
     return f"{case.parent.name}/{case.name}"
@@ -54,9 +59,9 @@ def case(request: pytest.FixtureRequest) -> Path:
     return request.param
 
 
-@pytest.fixture(params=[case for case in oracle_cases() if (case / "greedy.json").exists()], ids=case_name)
+@pytest.fixture(params=decoder_cases(), ids=case_name)
 def decoder_case(request: pytest.FixtureRequest) -> Path:
-    """Every oracle case of a decoder in turn; encoders have no greedy tokens."""
+    """Every oracle case of a decoder in turn."""
     return request.param
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from oracles import decodes_wrongly_with_cache
 from safetensors.numpy import load_file
 
-from rondo.reference import Inputs, evaluate, greedy, load_model, read_inputs
+from rondo.reference import CheckpointError, Inputs, evaluate, greedy, load_model, read_inputs
 
 
 def read(case: Path, name: str) -> Any:
@@ -32,6 +33,8 @@ def differences(case: Path, dtype: type) -> dict[str, float]:
     found = outputs | traced
     worst = {}
     for name, want in load_file(case / "expected.safetensors").items():
+        if name.startswith("cached_step_logits"):  # of a greedy run, in test_reference_mor.py
+            continue
         kind = dtype if want.dtype.kind == "f" else want.dtype
         assert (found[name].dtype, found[name].shape) == (kind, want.shape), name
         worst[name] = float(np.max(np.abs(found[name] - want)))
@@ -61,6 +64,10 @@ def test_float64_is_the_authors_float64(case: Path) -> None:
 def test_greedy_tokens(decoder_case: Path, recompute: bool, recorded: str) -> None:
     model = load_model(decoder_case).prepared(inputs_of(decoder_case))
     expected = read(decoder_case, "greedy.json")
+    if recorded == "with_cache" and decodes_wrongly_with_cache(decoder_case):
+        with pytest.raises(CheckpointError, match="run the whole sequence at once"):
+            greedy(model, expected["runs"][0]["prompt"], 2)
+        return
     for run in expected["runs"]:
         result = greedy(model, run["prompt"], expected["new_tokens"], recompute=recompute)
         assert result.tokens == run[recorded]

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from conftest import ORACLES
 from safetensors.numpy import load_file, save_file
 
 from rondo.reference import CheckpointError, load_model
 from rondo.reference.schedule import EndVisit, Run
 from rondo.reference.sharing import Sharing
+
+from reference_edits import edited_case
 
 TOKENS = [5, 17, 250, 3, 99, 8]
 LORA_CASE = ORACLES / "rrt" / "cycle_r2_lora_qv"
@@ -91,30 +92,6 @@ def test_ends_of_visits() -> None:
     assert [at for at, step in enumerate(steps) if isinstance(step, EndVisit)] == [2, 5]
 
 
-def edited_case(
-    source: Path,
-    target: Path,
-    train: dict[str, Any] | None = None,
-    adapter: dict[str, Any] | None = None,
-    config: dict[str, Any] | None = None,
-) -> Path:
-    """A copy of a case with other values; keys of `train` are dotted."""
-    shutil.copytree(source, target)
-    if train:
-        content = yaml.safe_load((target / "train_config.yaml").read_text())
-        for key, value in train.items():
-            section = content
-            *outer, last = key.split(".")
-            for part in outer:
-                section = section.setdefault(part, {})
-            section[last] = value
-        (target / "train_config.yaml").write_text(yaml.safe_dump(content))
-    for name, changes in (("adapter_config.json", adapter), ("config.json", config)):
-        if changes:
-            (target / name).write_text(json.dumps(json.loads((target / name).read_text()) | changes))
-    return target
-
-
 # Tests that scales follow PEFT: patterns before defaults, and rslora's square root.
 def test_scales(tmp_path: Path) -> None:
     def scales(**changes: Any) -> tuple[float, float]:
@@ -166,7 +143,6 @@ def test_training_without_recursion(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "source, train, adapter, config, message",
     [
-        (LORA_CASE, {"mor.enable": True}, {}, {}, r"'mor.enable' is set; models with routers .* take one that"),
         (LORA_CASE, {"relaxation.method": "dora"}, {}, {}, r"'relaxation.method' is 'dora'; train with one of: lora"),
         (LORA_CASE, {"relaxation.method": "adaption_prompt"}, {}, {}, r"is 'adaption_prompt'; train with one of"),
         (LORA_CASE, {"recursive.sharing": None}, {}, {}, r"'recursive.sharing' is missing; take the file"),

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rondo.reference import albert, gemma, gpt_neox, huginn, llama, nanbeige, ouro, recursive, rrt_folder
+from rondo.reference import albert, gemma, gpt_neox, huginn, llama, mor_folder, nanbeige, ouro, recursive, rrt_folder
 from rondo.reference.albert import Albert
 from rondo.reference.checkpoint import open_checkpoint
 from rondo.reference.config import need
@@ -22,13 +22,14 @@ from rondo.reference.evaluation import Model, evaluate
 from rondo.reference.generation import Generated, greedy
 from rondo.reference.huginn import Huginn
 from rondo.reference.inputs import Inputs, read_inputs
+from rondo.reference.mor import MixtureOfRecursions
 from rondo.reference.ouro import ExitRule, Ouro
 from rondo.reference.schedule import Loop
-from rondo.reference.train_config import TRAIN_CONFIG
+from rondo.reference.train_config import TRAIN_CONFIG, TrainConfig
 
 __all__ = [
-    "Albert", "CheckpointError", "Decoder", "ExitRule", "Generated", "Huginn", "Inputs", "Loop", "Model", "Ouro",
-    "Trace", "evaluate", "greedy", "load_model", "read_inputs",
+    "Albert", "CheckpointError", "Decoder", "ExitRule", "Generated", "Huginn", "Inputs", "Loop", "MixtureOfRecursions",
+    "Model", "Ouro", "Trace", "evaluate", "greedy", "load_model", "read_inputs",
 ]  # fmt: skip
 
 _FAMILIES = {
@@ -53,6 +54,8 @@ def load_model(path: str | Path, dtype: DTypeLike = np.float32, loops: Sequence[
     trained_recursive = (Path(path) / TRAIN_CONFIG).exists()
     if loops and (trained_recursive or recursive.is_recursive(checkpoint.config)):
         raise CheckpointError("loops can be given for an ordinary llama only; this one brings its own schedule")
+    if trained_recursive and TrainConfig(Path(path) / TRAIN_CONFIG).enabled("mor"):
+        return mor_folder.build(Path(path), checkpoint, kind)
     if trained_recursive:
         return rrt_folder.build(Path(path), checkpoint, kind)
     if recursive.is_recursive(checkpoint.config):

@@ -27,6 +27,7 @@ from rondo.reference import (
     Huginn,
     Inputs,
     Loop,
+    MixtureOfRecursions,
     Model,
     Ouro,
     evaluate,
@@ -37,6 +38,7 @@ from rondo.reference import (
 )
 from rondo.reference.inputs import read_tensors
 from rondo.reference.layers import Array
+from rondo.reference.routing import RULES
 
 Family = TypeVar("Family", bound=Decoder)
 
@@ -81,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
                         help="Huginn: zeros or seed:NUMBER; default seed:0, or what --inputs gives")  # fmt: skip
     parser.add_argument("--exit", type=_checked(ExitRule.parse), metavar="RULE",
                         help="Ouro: none, step:VISIT, gate:THRESHOLD, weighted; default the checkpoint's")  # fmt: skip
+    parser.add_argument("--routing", choices=RULES,
+                        help="Mixture-of-Recursions with expert choice: top tokens of a call (released, default) or "
+                             "each token by itself (causal)")  # fmt: skip
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="type of all arithmetic")
     parser.add_argument("--version", action="version", version=f"rondo {__version__}")
     return parser
@@ -132,6 +137,8 @@ def _model(options: argparse.Namespace, inputs: Inputs) -> Model:
     model = load_model(options.model, options.dtype, options.loop)
     if options.exit is not None:
         model = _of_kind(model, Ouro, "--exit").with_exit(options.exit)
+    if options.routing is not None:
+        model = _of_kind(model, MixtureOfRecursions, "--routing").with_routing(options.routing)
     if options.depth is not None:
         if inputs.num_steps:
             raise CheckpointError("the inputs file has 'num_steps'; leave out --depth")

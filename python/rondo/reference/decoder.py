@@ -2,7 +2,7 @@
 """A decoder that runs a schedule over shared layers, with a KV cache.
 
 Families are this decoder with other parts (`parts.py`), weights and schedules: `llama.py`,
-`gemma.py`, `gpt_neox.py`, `huginn.py`, `nanbeige.py`, `ouro.py`.
+`gemma.py`, `gpt_neox.py`, `huginn.py`, `mor.py`, `nanbeige.py`, `ouro.py`.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rondo.reference.layers import Array, Linear, attention, layer_norm, rms_norm, rotate
 
@@ -76,7 +77,8 @@ Mlp = GatedMlp | PlainMlp
 class Place:
     """Where the rows of a call stand in their sequence, and the KV slot that they use.
 
-    Rows are positions `first` .. `first + N - 1`. Without `writes_kv` the slot holds their keys and values already.
+    Rows are entries `first` .. `first + N - 1` of the slot, their positions unless the slot leaves some out. Without
+    `writes_kv` it holds their keys and values already; with `writers` it does for all rows but these.
     """
 
     first: int
@@ -85,6 +87,7 @@ class Place:
     keys: Array  # [capacity, G, D], filled up to `first`; as values
     values: Array
     writes_kv: bool = True
+    writers: NDArray[np.integer] | None = None
 
     @staticmethod
     def alone(rows: int, attention: Attention, dtype: np.dtype) -> Place:
@@ -116,8 +119,9 @@ class Attention:
         """x [N, d] -> [N, d]; leaves keys and values of the rows in the slot."""
         end = place.first + len(x)
         if place.writes_kv:
-            place.keys[place.first : end] = self._turned(self.k(x), self.k_norm, place)
-            place.values[place.first : end] = self._heads(self.v(x))
+            rows = slice(None) if place.writers is None else place.writers
+            place.keys[place.first : end][rows] = self._turned(self.k(x), self.k_norm, place)[rows]
+            place.values[place.first : end][rows] = self._heads(self.v(x))[rows]
         q = self._turned(self.q(x), self.q_norm, place)
         mixed = attention(q, place.keys[:end], place.values[:end], place.first if self.causal else None)
         return self.o(mixed.reshape(len(x), -1))

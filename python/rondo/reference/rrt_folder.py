@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Model folders of the training code of Relaxed Recursive Transformers and Mixture-of-Recursions, without routers.
 
+`mor_folder.py` reads those with routers.
+
 `config.json` is that of a Llama with all unrolled layers, and every shared weight is stored once for each of them. What
 is shared stands in `train_config.yaml` only (`recursive`, `kv_sharing`, `relaxation`), how deltas are scaled in
 `adapter_config.json`. Shared copies must have the same bits: which of two different ones was meant cannot be told.
@@ -38,7 +40,6 @@ _FACTOR_NAME = re.compile(r"(.+)\.lora_([AB])\.weight")
 def build(folder: Path, checkpoint: Checkpoint, dtype: np.dtype) -> Decoder:
     """The model of a folder with a train_config.yaml, whose other files are open as `checkpoint`."""
     train = TrainConfig(folder / TRAIN_CONFIG)
-    _refuse_routers(train)
     config = dict(checkpoint.config)
     stored_kv = config.pop("kv_sharing", None)
     readers = _standard_names(folder, checkpoint)
@@ -62,14 +63,6 @@ def build(folder: Path, checkpoint: Checkpoint, dtype: np.dtype) -> Decoder:
     base = llama.build(unrolled, dtype)
     base.weights = scaled_layers(base.weights, vectors)
     return RecursiveDecoder(base, sharing, shares_kv)
-
-
-def _refuse_routers(train: TrainConfig) -> None:
-    if train.enabled("mor"):
-        raise CheckpointError(
-            f"{train.path}: 'mor.enable' is set; models with routers are not supported yet, take one that was "
-            "trained with 'recursive' alone"
-        )
 
 
 def _shares_kv(train: TrainConfig, stored: Any, sharing: Sharing) -> bool:

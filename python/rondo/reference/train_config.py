@@ -8,7 +8,8 @@ Source: github.com/raymin0223/mixture_of_recursions, `conf/pretrain` and `util/c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,47 @@ class TrainConfig:
         if value is None:
             raise CheckpointError(f"{self.path}: '{key}' is missing; take the file that the training wrote")
         return value
+
+    def choice(self, key: str, known: Sequence[str | None], default: str | None = None) -> Any:
+        """A value that is one of some words; `default`, if that is not None, where there is none."""
+        value = default if default is not None and self.get(key) is None else self.get(key)
+        if value not in known:
+            words = ", ".join("null" if word is None else word for word in known)
+            raise CheckpointError(f"{self.path}: '{key}' is {value!r}; known: {words}")
+        return value
+
+    def number(self, key: str, default: float | None = None) -> float:
+        """A value that is a finite number; `default`, if that is not None, where there is none."""
+        value = default if default is not None and self.get(key) is None else self.get(key)
+        try:  # YAML 1.1 takes 1e-3 for a text
+            number = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise CheckpointError(f"{self.path}: '{key}' is {value!r}, expected a number")
+        return number
+
+    def check_keys(self, section: str, known: Collection[str]) -> None:
+        """Raise CheckpointError for a key of a section that nobody reads: it may change what the model computes."""
+        for key in self._section(section):
+            if key not in known:
+                raise CheckpointError(
+                    f"{self.path}: '{section}.{key}' is not supported; known: {', '.join(sorted(known))}"
+                )
+
+    def need_keys(self, section: str, keys: Collection[str]) -> None:
+        """Raise CheckpointError for keys that a section lacks. They may be null, which is not the same."""
+        for key in keys:
+            if key not in self._section(section):
+                raise CheckpointError(
+                    f"{self.path}: '{section}.{key}' is missing; take the file that the training wrote"
+                )
+
+    def _section(self, section: str) -> Mapping[str, Any]:
+        content = self.get(section)
+        if content is not None and not isinstance(content, dict):
+            raise CheckpointError(f"{self.path}: '{section}' is {content!r}, expected a mapping of options")
+        return content or {}
 
     def enabled(self, section: str) -> bool:
         """Whether a section is there and switched on."""
