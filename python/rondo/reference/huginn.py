@@ -146,9 +146,6 @@ class Huginn(Decoder):
 
     def states(self, tokens: Sequence[int], cache: Cache, trace: Trace | None = None) -> Array:
         """As in Decoder. Traces `hidden.<visit>`, the state after each visit, and `latent`, the last one normed."""
-        end = cache.length + len(tokens)
-        if end > self.shape.context:
-            raise CheckpointError(f"{end} positions do not fit the context of {self.shape.context}; run fewer tokens")
         call = self._begin(tokens, cache, trace)
         injected = self._through(self.prelude, self._embed(tokens, call), call)
         state = self.initial_state(call.positions, self.dtype)
@@ -156,6 +153,12 @@ class Huginn(Decoder):
             state = self._through(visit, self.adapter(np.concatenate([state, injected], axis=-1)), call)
         call.trace["latent"] = self.weights.final_norm(state)
         return self._end(self._through(self.coda, call.trace["latent"], call), call)
+
+    def _check(self, tokens: Sequence[int], cache: Cache) -> None:
+        super()._check(tokens, cache)
+        end = cache.length + len(tokens)
+        if end > self.shape.context:
+            raise CheckpointError(f"{end} positions do not fit the context of {self.shape.context}; run fewer tokens")
 
 
 def segments(

@@ -174,11 +174,11 @@ def softmax(x: Array) -> Array:
     return weights / np.sum(weights, axis=-1, keepdims=True)
 
 
-def attention(q: Array, keys: Array, values: Array, first_position: int | None) -> Array:
-    """Grouped-query attention, causal unless `first_position` is None: then every row sees all positions.
+def attention(q: Array, keys: Array, values: Array, hidden: NDArray[np.bool_] | None) -> Array:
+    """Grouped-query attention of q [N, H, D] over keys and values [T, G, D].
 
-    q [N, H, D] are rows at positions first_position ..; keys and values [T, G, D] hold positions 0 .. T - 1 with
-    T = first_position + N. Query head h reads key/value head h // (H / G). Returns [N, H, D].
+    `hidden` [N, T] is true where a row does not see a position; None: it sees all. Query head h reads key/value head
+    h // (H / G). Returns [N, H, D].
     """
     rows, heads, head_dim = q.shape
     visible, groups, _ = keys.shape
@@ -187,8 +187,7 @@ def attention(q: Array, keys: Array, values: Array, first_position: int | None) 
     queries = q.reshape(rows, groups, shared, head_dim).transpose(1, 2, 0, 3).reshape(groups, shared * rows, head_dim)
     scores = queries @ keys.transpose(1, 2, 0) * q.dtype.type(head_dim**-0.5)  # [G, H/G * N, T]
     scores = scores.reshape(groups, shared, rows, visible)
-    if first_position is not None:
-        hidden = np.arange(visible)[None, :] > first_position + np.arange(rows)[:, None]  # [N, T], true: in the future
+    if hidden is not None:
         scores = np.where(hidden, q.dtype.type(-np.inf), scores)
     mixed = softmax(scores).reshape(groups, shared * rows, visible) @ values.transpose(1, 0, 2)
     return mixed.reshape(groups, shared, rows, head_dim).transpose(2, 0, 1, 3).reshape(rows, heads, head_dim)

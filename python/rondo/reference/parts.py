@@ -89,6 +89,22 @@ class Place:
     writes_kv: bool = True
     writers: NDArray[np.integer] | None = None
 
+    def write(self, keys: Array, values: Array) -> None:
+        """Leave keys and values of the rows [N, G, D] in the slot."""
+        end = self.first + len(keys)
+        rows = slice(None) if self.writers is None else self.writers
+        self.keys[self.first : end][rows] = keys[rows]
+        self.values[self.first : end][rows] = values[rows]
+
+    def read(self, rows: int) -> tuple[Array, Array]:
+        """Keys and values [T, G, D] of all positions up to the last of `rows` rows."""
+        end = self.first + rows
+        return self.keys[:end], self.values[:end]
+
+    def hidden(self, rows: int) -> NDArray[np.bool_]:
+        """[N, T], true where a position comes after a row."""
+        return np.arange(self.first + rows)[None, :] > self.first + np.arange(rows)[:, None]
+
     @staticmethod
     def alone(rows: int, attention: Attention, dtype: np.dtype) -> Place:
         """All rows of a sequence at once, without rope and without a slot that anything else reads."""
@@ -117,13 +133,10 @@ class Attention:
 
     def __call__(self, x: Array, place: Place) -> Array:
         """x [N, d] -> [N, d]; leaves keys and values of the rows in the slot."""
-        end = place.first + len(x)
         if place.writes_kv:
-            rows = slice(None) if place.writers is None else place.writers
-            place.keys[place.first : end][rows] = self._turned(self.k(x), self.k_norm, place)[rows]
-            place.values[place.first : end][rows] = self._heads(self.v(x))[rows]
+            place.write(self._turned(self.k(x), self.k_norm, place), self._heads(self.v(x)))
         q = self._turned(self.q(x), self.q_norm, place)
-        mixed = attention(q, place.keys[:end], place.values[:end], place.first if self.causal else None)
+        mixed = attention(q, *place.read(len(x)), place.hidden(len(x)) if self.causal else None)
         return self.o(mixed.reshape(len(x), -1))
 
     def _heads(self, x: Array) -> Array:
