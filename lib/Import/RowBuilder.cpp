@@ -100,8 +100,8 @@ Value RowBuilder::fill(ArrayRef<float> values, Value like) {
 }
 
 void RowBuilder::trace(StringRef name, Value rows, bool isSingle,
-                       TraceForm form) {
-  TraceOp::create(builder, loc, name, rows, isSingle, form);
+                       TraceForm form, int64_t column) {
+  TraceOp::create(builder, loc, name, rows, isSingle, form, column);
 }
 
 FlatSymbolRefAttr RowBuilder::getSymbol(StringRef name) {

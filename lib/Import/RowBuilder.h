@@ -48,8 +48,9 @@ public:
             llvm::function_ref<Carried(mlir::Value, Carried)> buildBody);
   /// The same numbers for each row of `like`.
   mlir::Value fill(llvm::ArrayRef<float> values, mlir::Value like);
+  /// `column`: of forms of one number.
   void trace(llvm::StringRef name, mlir::Value rows, bool isSingle = false,
-             TraceForm form = TraceForm::Rows);
+             TraceForm form = TraceForm::Rows, int64_t column = 0);
 
   mlir::FlatSymbolRefAttr getSymbol(llvm::StringRef name);
 

@@ -208,7 +208,8 @@ LogicalResult Binder::bindRows() {
     for (int64_t row : rows) {
       int64_t sequence = (*sequences)[row];
       int64_t position = counted ? lengths[sequence]++ : (*positions)[row];
-      inputs.rows[row] = {sequence, position, (*types)[row]};
+      inputs.rows[row] = {sequence, position, (*types)[row],
+                          /*place=*/position};
     }
     inputs.steps.push_back(std::move(rows));
   }
@@ -222,7 +223,7 @@ LogicalResult Binder::checkRows() {
   for (const std::vector<int64_t> &step : inputs.steps) {
     std::set<std::pair<int64_t, int64_t>> seen;
     for (int64_t row : step) {
-      auto [sequence, position, type] = inputs.rows[row];
+      auto [sequence, position, type, place] = inputs.rows[row];
       if (position < 0)
         return function.emitError("input 'positions' is ")
                << position << " for row " << row << "; positions count from 0";

@@ -107,15 +107,24 @@ void Run::keep(const std::string &name, ArrayRef<int64_t> rows,
 static Tensor takeForm(TraceOp trace, const Tensor &tensor) {
   if (trace.getForm() == TraceForm::Rows)
     return tensor;
-  int64_t rows = tensor.shape.front();
+  int64_t rows = tensor.shape.front(), number = trace.getColumn();
   bool isInteger = trace.getForm() == TraceForm::Integers;
   Tensor column = Tensor::zeros({rows}, isInteger ? NumberKind::Integer
                                                   : NumberKind::Float);
   for (int64_t row = 0; row < rows; ++row) {
-    double value = tensor.getRow(row).front();
+    double value = tensor.at(row, number);
     column.values[row] = isInteger ? std::nearbyint(value) : value;
   }
   return column;
+}
+
+/// Those of `rows`, the rows of the step, that `tensor` has.
+static SmallVector<int64_t> getTracedRows(ArrayRef<int64_t> rows,
+                                          const Tensor &tensor) {
+  if (!tensor.selection)
+    return SmallVector<int64_t>(rows);
+  return llvm::map_to_vector(tensor.selection->numbers,
+                             [&](int64_t number) { return rows[number]; });
 }
 
 LogicalResult Run::executeStep(ArrayRef<int64_t> rows) {
@@ -143,7 +152,7 @@ LogicalResult Run::executeStep(ArrayRef<int64_t> rows) {
     std::string name = TraceOp(trace).getName().str();
     if (!TraceOp(trace).getSingle())
       name += "." + std::to_string(counts[name]++);
-    keep(name, rows, takeForm(trace, tensor));
+    keep(name, getTracedRows(rows, tensor), takeForm(trace, tensor));
   }
   return success();
 }

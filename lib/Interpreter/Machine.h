@@ -25,6 +25,15 @@ struct Row {
   int64_t sequence;
   int64_t position;
   int64_t tokenType = 0;
+  /// Where it stands in KV slots.
+  int64_t place;
+};
+
+/// Rows of a step that a visit computes.
+struct Selection {
+  std::vector<Row> rows;
+  /// Their numbers among all rows of the step, ascending.
+  std::vector<int64_t> numbers;
 };
 
 /// What one row left in one KV slot.
@@ -34,7 +43,7 @@ struct CacheEntry {
   int64_t heads = 0;
 };
 
-/// By slot, sequence and position.
+/// By slot, sequence and place.
 using KVCaches = std::map<std::tuple<int64_t, int64_t, int64_t>, CacheEntry>;
 
 struct Machine {
@@ -44,7 +53,10 @@ struct Machine {
   Parameters params;
   Precision precision;
   KVCaches caches;
-  /// Rows of the present step.
+  /// Rows that a visit computed so far, by `rondo.select_rows`, sequence and
+  /// side index.
+  std::map<std::tuple<mlir::Operation *, int64_t, int64_t>, int64_t> selected;
+  /// Rows of the present step, or those that an operation computes.
   std::vector<Row> rows;
   /// Traced values of the present step in order of execution.
   std::vector<std::pair<TraceOp, Tensor>> traces;
@@ -67,6 +79,10 @@ public:
   void set(mlir::ValueRange range, llvm::ArrayRef<Tensor> tensors) {
     for (auto [value, tensor] : llvm::zip_equal(range, tensors))
       set(value, tensor);
+  }
+  /// Says which rows of the step the present value of `value` is.
+  void select(mlir::Value value, std::shared_ptr<const Selection> selection) {
+    values.find(value)->second.selection = std::move(selection);
   }
   /// Zeros in the shape of `value`, for the rows of the present step.
   Tensor makeRows(mlir::Value value) const;

@@ -36,6 +36,11 @@ llvm::LogicalResult execute(RopeOp op, Frame &frame);
 llvm::LogicalResult execute(FillOp op, Frame &frame);
 llvm::LogicalResult execute(ExitOp op, Frame &frame);
 
+// Which rows are computed: RouteOperations.cpp.
+llvm::LogicalResult execute(RouteOp op, Frame &frame);
+llvm::LogicalResult execute(SelectRowsOp op, Frame &frame);
+llvm::LogicalResult execute(MergeRowsOp op, Frame &frame);
+
 llvm::LogicalResult execute(AppendOp op, Frame &frame);
 llvm::LogicalResult execute(AttendOp op, Frame &frame);
 llvm::LogicalResult execute(TraceOp op, Frame &frame);

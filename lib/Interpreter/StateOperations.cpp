@@ -19,13 +19,13 @@ using namespace rondo::interpreter;
 // rondo.append
 //===----------------------------------------------------------------------===//
 
-/// Every row writes its key and value at its position of its sequence.
+/// Every row writes its key and value at its place in its sequence.
 LogicalResult rondo::interpreter::execute(AppendOp op, Frame &frame) {
   const Tensor &key = frame.get(op.getKey());
   const Tensor &value = frame.get(op.getValue());
   int64_t slot = frame.point.slot + op.getCache();
   for (auto [i, row] : llvm::enumerate(frame.machine.rows))
-    frame.machine.caches[{slot, row.sequence, row.position}] = {
+    frame.machine.caches[{slot, row.sequence, row.place}] = {
         key.getRow(i).vec(), value.getRow(i).vec(), int64_t(op.getHeads())};
   return success();
 }
@@ -37,15 +37,15 @@ LogicalResult rondo::interpreter::execute(AppendOp op, Frame &frame) {
 /// The first position that `row` does not see. With a full mask that is the end
 /// of its sequence, all of which is in the present step.
 static int64_t getEnd(AttendOp op, Row row, Frame &frame) {
-  int64_t end = row.position + 1;
+  int64_t end = row.place + 1;
   if (op.getMask() == Mask::Full)
     for (const Row &other : frame.machine.rows)
       if (other.sequence == row.sequence)
-        end = std::max(end, other.position + 1);
+        end = std::max(end, other.place + 1);
   return end;
 }
 
-/// What `row` may see, in order of positions. Emits an error if something of it
+/// What `row` may see, in order of places. Emits an error if something of it
 /// was never written or has another shape than the query asks for.
 static FailureOr<SmallVector<const CacheEntry *>> getSeen(AttendOp op, Row row,
                                                           Frame &frame) {
@@ -53,7 +53,7 @@ static FailureOr<SmallVector<const CacheEntry *>> getSeen(AttendOp op, Row row,
   int64_t dim = op.getQuery().getType().getDimSize(1) / op.getHeads();
   int64_t first = 0;
   if (op.getWindow())
-    first = std::max<int64_t>(0, row.position + 1 - *op.getWindow());
+    first = std::max<int64_t>(0, row.place + 1 - *op.getWindow());
   SmallVector<const CacheEntry *> seen;
   int64_t end = getEnd(op, row, frame);
   for (int64_t position = first; position < end; ++position) {

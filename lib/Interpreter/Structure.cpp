@@ -37,14 +37,46 @@ Tensor Frame::makeRows(Value value) const {
 //===----------------------------------------------------------------------===//
 
 /// The table of operations.
-static LogicalResult executeOperation(Operation *op, Frame &frame) {
+static LogicalResult dispatch(Operation *op, Frame &frame) {
   return TypeSwitch<Operation *, LogicalResult>(op)
       .Case<LoopOp, ApplyOp, RowIdsOp, EmbedOp, LinearOp, ScaleOp, NormOp,
-            ActivationOp, RopeOp, FillOp, ExitOp, AppendOp, AttendOp, TraceOp,
-            arith::ConstantOp>(
+            ActivationOp, RopeOp, FillOp, ExitOp, RouteOp, SelectRowsOp,
+            MergeRowsOp, AppendOp, AttendOp, TraceOp, arith::ConstantOp>(
           [&](auto known) { return execute(known, frame); })
       .Default(
           [&](Operation *other) { return executeElementwise(other, frame); });
+}
+
+/// The selected rows that `op` computes; null for all rows of the step.
+static std::shared_ptr<const Selection> getSelection(Operation *op,
+                                                     Frame &frame) {
+  if (isa<MergeRowsOp, ApplyOp, LoopOp>(op))
+    return nullptr; // takes both, or consists of other operations
+  for (Value operand : op->getOperands())
+    if (isRowsType(operand.getType()))
+      if (auto selection = frame.get(operand).selection)
+        return selection;
+  return nullptr;
+}
+
+/// Executes `op` for the rows that its operands are, all of one selection.
+static LogicalResult executeOperation(Operation *op, Frame &frame) {
+  auto selection = getSelection(op, frame);
+  if (!selection)
+    return dispatch(op, frame);
+  for (Value operand : op->getOperands())
+    if (isRowsType(operand.getType()) &&
+        frame.get(operand).selection != selection)
+      return op->emitOpError("reads selected rows beside others; end them in "
+                             "'rondo.merge_rows'");
+  std::vector<Row> all = std::exchange(frame.machine.rows, selection->rows);
+  LogicalResult result = dispatch(op, frame);
+  frame.machine.rows = std::move(all);
+  if (failed(result))
+    return failure();
+  for (Value value : op->getResults())
+    frame.select(value, selection);
+  return success();
 }
 
 FailureOr<SmallVector<Tensor>> rondo::interpreter::executeBlock(Block &block,

@@ -19,10 +19,15 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 namespace rondo {
+
+namespace interpreter {
+struct Selection;
+}
 
 /// What a file's numbers mean.
 enum class NumberKind { Float, Integer };
@@ -33,6 +38,8 @@ struct Tensor {
   /// Outermost dimension first.
   llvm::SmallVector<int64_t, 2> shape;
   std::vector<double> values;
+  /// Which rows of a step these are; null: all of them, or no rows.
+  std::shared_ptr<const interpreter::Selection> selection;
 
   /// An array of zeros.
   static Tensor zeros(llvm::ArrayRef<int64_t> shape,

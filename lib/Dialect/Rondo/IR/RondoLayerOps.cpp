@@ -358,6 +358,17 @@ LogicalResult AttendOp::verify() {
 // rondo.trace
 //===----------------------------------------------------------------------===//
 
+LogicalResult TraceOp::verify() {
+  // trace_c1
+  int64_t column = getColumn(), width = getValue().getType().getDimSize(1);
+  bool isColumn = column >= 0 && column < std::min<int64_t>(width, 32);
+  if (column == 0 || (isColumn && getForm() != TraceForm::Rows))
+    return success();
+  return emitOpError("expected a column below 32 of ")
+         << width << ", and a form of one number, got column " << column
+         << " and form " << stringifyTraceForm(getForm());
+}
+
 int64_t TraceOp::getWidth() {
   return getForm() == TraceForm::Rows ? getValue().getType().getDimSize(1) : 1;
 }

@@ -44,6 +44,15 @@ struct TraceResource : public mlir::SideEffects::Resource::Base<TraceResource> {
 /// Whether `type` is what operations carry: f32 [rows, width], rows dynamic.
 bool isRowsType(mlir::Type type);
 
+/// Columns of the record that `rondo.route` keeps of each row.
+enum RecordColumn : int64_t {
+  kRecordDepth = 0,  // last visit that computes the row
+  kRecordWeight = 1, // of what that visit adds
+  kRecordScore = 2,  // the router's output, NaN if the row was no candidate
+  kRecordTaken = 3,  // whether the last rule took the row
+  kRecordWidth = 4,
+};
+
 /// Whether a parameter may store its entries as `type`.
 bool isStorageType(mlir::Type type);
 
@@ -60,6 +69,12 @@ mlir::ParseResult parseFrequencies(mlir::OpAsmParser &parser,
                                    mlir::DenseElementsAttr &frequencies);
 void printFrequencies(mlir::OpAsmPrinter &printer, mlir::Operation *,
                       mlir::DenseElementsAttr frequencies);
+
+/// `custom<Capacities>`: a bracketed list of f64, all of whose bits are kept.
+mlir::ParseResult parseCapacities(mlir::OpAsmParser &parser,
+                                  mlir::DenseElementsAttr &capacities);
+void printCapacities(mlir::OpAsmPrinter &printer, mlir::Operation *,
+                     mlir::DenseElementsAttr capacities);
 
 } // namespace rondo
 

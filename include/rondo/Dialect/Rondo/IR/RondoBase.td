@@ -100,7 +100,9 @@ def Rondo_InputInit : Rondo_Enum<"InputInit", "rows of an input that nobody give
 def Rondo_TraceForm : Rondo_Enum<"TraceForm", "what a trace file keeps of rows", [
   I32EnumAttrCase<"Rows", 0, "rows">,
   I32EnumAttrCase<"Numbers", 1, "numbers">,
-  I32EnumAttrCase<"Integers", 2, "integers">]>;
+  I32EnumAttrCase<"Integers", 2, "integers">,
+  I32EnumAttrCase<"Present", 3, "present">,
+  I32EnumAttrCase<"Positions", 4, "positions">]>;
 def Rondo_TraceFormAttr : Rondo_EnumAttr<Rondo_TraceForm, "trace_form">;
 
 def Rondo_ExitRule : Rondo_Enum<"ExitRule", "what ends the visits of a row", [
@@ -114,6 +116,29 @@ def Rondo_ExitScopeAttr : Rondo_EnumAttr<Rondo_ExitScope, "exit_scope">;
 def Rondo_KVAfterExit : Rondo_Enum<"KVAfterExit", "what a row leaves in the KV slots behind its exit", [
   I32EnumAttrCase<"Ghost", 0, "ghost">]>;
 def Rondo_KVAfterExitAttr : Rondo_EnumAttr<Rondo_KVAfterExit, "kv_after_exit">;
+
+def Rondo_RouteRule : Rondo_Enum<"RouteRule", "what decides which rows a visit computes", [
+  I32EnumAttrCase<"TopK", 0, "top_k">,
+  I32EnumAttrCase<"Threshold", 1, "threshold">,
+  I32EnumAttrCase<"Choice", 2, "choice">]>;
+def Rondo_RouteRuleAttr : Rondo_EnumAttr<Rondo_RouteRule, "route_rule">;
+
+def Rondo_RouteFunction : Rondo_Enum<"RouteFunction", "what a router's output goes through", [
+  I32EnumAttrCase<"Identity", 0, "identity">,
+  I32EnumAttrCase<"Sigmoid", 1, "sigmoid">,
+  I32EnumAttrCase<"Tanh", 2, "tanh">,
+  I32EnumAttrCase<"Softmax", 3, "softmax">]>;
+def Rondo_RouteFunctionAttr : Rondo_EnumAttr<Rondo_RouteFunction, "route_function">;
+
+def Rondo_Places : Rondo_Enum<"Places", "where selected rows stand in the KV slots of a visit", [
+  I32EnumAttrCase<"Dense", 0, "dense">,
+  I32EnumAttrCase<"Kept", 1, "kept">]>;
+def Rondo_PlacesAttr : Rondo_EnumAttr<Rondo_Places, "places">;
+
+def Rondo_MergeKind : Rondo_Enum<"MergeKind", "what a computed row does to the row it comes from", [
+  I32EnumAttrCase<"Add", 0, "add">,
+  I32EnumAttrCase<"Replace", 1, "replace">]>;
+def Rondo_MergeKindAttr : Rondo_EnumAttr<Rondo_MergeKind, "merge_kind">;
 
 def Rondo_RowField : Rondo_Enum<"RowField", "an id that the descriptor of a row gives", [
   I32EnumAttrCase<"Token", 0, "token">,
@@ -222,6 +247,8 @@ def Rondo_OutputAttr : AttrDef<Rondo_Dialect, "Output"> {
 /// Angular frequencies, radians a position. Elements rather than a dense array:
 /// the text of a dense array does not keep all bits of its values.
 def Rondo_FrequenciesAttr : FloatElementsAttr<32>;
+/// Shares of rows, one for each visit; elements for the same reason.
+def Rondo_CapacitiesAttr : FloatElementsAttr<64>;
 
 //===----------------------------------------------------------------------===//
 // Operand types

@@ -316,8 +316,14 @@ def Rondo_TraceOp : Rondo_Op<"trace", [MemoryEffects<[MemWrite<Rondo_TraceState>
     Marks a value that a trace file may hold, under `name`. Each execution is
     one point, and points of one name are numbered in their order; what runs once
     in a step may be marked `single` and has no number. Removed unless trace
-    points are kept. The file holds [rows, width] numbers, or of each row only the
-    first one: as f32 [rows] (`numbers`), or rounded to i64 [rows] (`integers`).
+    points are kept. The file holds [rows, width] numbers, or of each row only that
+    of `column`, the first one if it is absent: as f32 [rows] (`numbers`), rounded to
+    i64 [rows] (`integers`), as f32 of those rows alone where it is not NaN
+    (`present`), or as i64 positions of the rows where it is not 0 (`positions`).
+
+    Rules:
+    - (trace_c1) `column` is one of the value, below 32, and stands with forms of one
+      number.
 
     Example:
     ```mlir
@@ -328,10 +334,13 @@ def Rondo_TraceOp : Rondo_Op<"trace", [MemoryEffects<[MemWrite<Rondo_TraceState>
     ```
   }];
   let arguments = (ins StrAttr:$name, Rondo_Rows:$value, UnitAttr:$single,
-                       DefaultValuedAttr<Rondo_TraceFormAttr, "::rondo::TraceForm::Rows">:$form);
+                       DefaultValuedAttr<Rondo_TraceFormAttr, "::rondo::TraceForm::Rows">:$form,
+                       DefaultValuedAttr<I64Attr, "0">:$column);
   let assemblyFormat = [{
-    (`single` $single^)? $name $value (`as` `` $form^)? attr-dict `:` type($value)
+    (`single` $single^)? $name $value (`as` `` $form^)? (`column` `(` $column^ `)`)?
+    attr-dict `:` type($value)
   }];
+  let hasVerifier = 1;
   let extraClassDeclaration = [{
     /// Numbers that are kept of each row.
     int64_t getWidth();

@@ -10,5 +10,6 @@
 include "rondo/Dialect/Rondo/IR/RondoStructureOps.td"
 include "rondo/Dialect/Rondo/IR/RondoLayerOps.td"
 include "rondo/Dialect/Rondo/IR/RondoExitOps.td"
+include "rondo/Dialect/Rondo/IR/RondoRouteOps.td"
 
 #endif // RONDO_DIALECT_RONDO_IR_RONDOOPS
