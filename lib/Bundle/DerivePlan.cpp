@@ -46,6 +46,8 @@ private:
   LogicalResult readOutputs();
   LogicalResult readStates();
   LogicalResult readInputs(const std::map<int64_t, int64_t> &offsets);
+  LogicalResult readRouting(const std::map<int64_t, int64_t> &offsets);
+  int64_t getStateAt(int64_t offset);
   void readStages(rt::BodyOp body);
   StagePlan describe(rt::BodyOp body, rt::StageOp stage);
   int64_t countExecutions(rt::BodyOp body);
@@ -284,7 +286,35 @@ LogicalResult PlanBuilder::readStates() {
   }
   for (auto [offset, bytes] : rowBytes)
     plan.states.push_back({offset, bytes});
+  if (failed(readRouting(offsets)))
+    return failure();
   return readInputs(offsets);
+}
+
+/// Number of the state that stands at `offset`.
+int64_t PlanBuilder::getStateAt(int64_t offset) {
+  auto place = llvm::find_if(plan.states, [&](const StatePlan &state) {
+    return state.offset == offset;
+  });
+  return place - plan.states.begin();
+}
+
+/// The routed loop by the state of its records.
+LogicalResult
+PlanBuilder::readRouting(const std::map<int64_t, int64_t> &offsets) {
+  auto routing = module->getAttrOfType<DictionaryAttr>("rondo_rt.routing");
+  if (!routing)
+    return success();
+  auto scope = routing.getAs<StringAttr>("scope");
+  auto offset = offsets.find(getInteger(routing, "state"));
+  if (!scope || offset == offsets.end())
+    return module.emitError("attribute 'rondo_rt.routing' expected a scope and "
+                            "a state that a body reads, got ")
+           << routing;
+  plan.routing.push_back({getStateAt(offset->second),
+                          getInteger(routing, "first_visit"),
+                          getInteger(routing, "visits"), scope.str()});
+  return success();
 }
 
 /// Inputs by their states, which stand at `offsets`.
@@ -302,11 +332,8 @@ PlanBuilder::readInputs(const std::map<int64_t, int64_t> &offsets) {
       return module.emitError("attribute 'rondo_rt.inputs' expected an input "
                               "with a state that a body reads, got ")
              << element;
-    auto place = llvm::find_if(plan.states, [&](const StatePlan &state) {
-      return state.offset == offset->second;
-    });
     FloatAttr deviation = input.getDeviation();
-    plan.inputs.push_back({input.getName().str(), place - plan.states.begin(),
+    plan.inputs.push_back({input.getName().str(), getStateAt(offset->second),
                            getInteger(entry, "width"),
                            stringifyInputInit(input.getInit()).str(),
                            deviation ? deviation.getValueAsDouble() : 0.0});

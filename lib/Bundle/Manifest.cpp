@@ -186,6 +186,16 @@ static void writeInputs(OStream &json, const Plan &plan) {
     });
 }
 
+static void writeRouting(OStream &json, const Plan &plan) {
+  for (const RoutingPlan &routing : plan.routing)
+    json.object([&] {
+      json.attribute("state", routing.state);
+      json.attribute("first_visit", routing.firstVisit);
+      json.attribute("visits", routing.visits);
+      json.attribute("scope", routing.scope);
+    });
+}
+
 static void writeStages(OStream &json, const Plan &plan) {
   for (const StagePlan &stage : plan.stages)
     json.object([&] {
@@ -313,6 +323,7 @@ std::string rondo::writeManifest(const ManifestInputs &inputs,
     json.attributeObject("entries", [&] { writeEntries(json, inputs.code); });
     json.attributeArray("states", [&] { writeStates(json, inputs.plan); });
     json.attributeArray("inputs", [&] { writeInputs(json, inputs.plan); });
+    json.attributeArray("routing", [&] { writeRouting(json, inputs.plan); });
     json.attributeArray("stages", [&] { writeStages(json, inputs.plan); });
     json.attributeArray("trace", [&] { writeTrace(json, inputs.plan); });
     json.attribute("weight_bytes", getRegionBytes(inputs.weights));

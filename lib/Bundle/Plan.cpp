@@ -52,6 +52,14 @@ static void visit(InputPlan &input, Visitor &visitor) {
 }
 
 template <typename Visitor>
+static void visit(RoutingPlan &routing, Visitor &visitor) {
+  visitor("state", routing.state);
+  visitor("first_visit", routing.firstVisit);
+  visitor("visits", routing.visits);
+  visitor("scope", routing.scope);
+}
+
+template <typename Visitor>
 static void visit(OutputPlan &output, Visitor &visitor) {
   visitor("name", output.name);
   visitor("width", output.width);
@@ -94,6 +102,7 @@ template <typename Visitor> static void visit(Plan &plan, Visitor &visitor) {
   visitor("outputs", plan.outputs);
   visitor("states", plan.states);
   visitor("inputs", plan.inputs);
+  visitor("routing", plan.routing);
   visitor("stages", plan.stages);
   visitor("trace", plan.trace);
 }

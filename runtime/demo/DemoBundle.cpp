@@ -122,6 +122,7 @@ static Json makeManifest(const std::string &image, const DemoOptions &options) {
             {"depth_step", header.entries[2]},
             {"coda", header.entries[3]}}},
           {"states", {{{"offset", 0}, {"row_bytes", kHidden * sizeof(float)}}}},
+          {"routing", Json::array()},
           {"inputs", Json::array()},
           {"stages",
            {{{"name", "step.attend"},

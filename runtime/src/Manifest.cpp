@@ -238,6 +238,30 @@ static Error readInputs(const Json &json, Manifest &manifest) {
   return error;
 }
 
+/// A record holds the depth as its first number, and visits are in the
+/// schedule.
+static Error readRouting(const Json &json, Manifest &manifest) {
+  Error error = readEach(json, "manifest.routing", [&](ObjectReader &reader) {
+    RoutingPlace place;
+    place.state = reader.integer("state", 0, kMaxCount);
+    place.firstVisit = reader.integer("first_visit", 0, kMaxCount);
+    place.visits = reader.integer("visits", 1, INT16_MAX);
+    place.cohort = reader.word("scope", {"row", "cohort"}) == 1;
+    manifest.routing.push_back(place);
+  });
+  if (error || manifest.routing.empty())
+    return error;
+  const RoutingPlace &place = manifest.routing.front();
+  uint64_t visits = manifest.visitBegin.size() - 1;
+  if (manifest.routing.size() == 1 && place.state < manifest.states.size() &&
+      manifest.states[place.state].rowBytes >= sizeof(float) &&
+      static_cast<uint64_t>(place.firstVisit) + place.visits <= visits)
+    return nullptr;
+  return makeError(RONDO_RT_STATUS_INVALID_BUNDLE,
+                   "'manifest.routing' must hold one loop at most, with a "
+                   "state of the manifest and visits of the schedule");
+}
+
 static Error readScope(const std::string &scope, Manifest &manifest) {
   manifest.cohort = scope == "cohort";
   if (manifest.cohort || scope == "row")
@@ -294,8 +318,8 @@ static Error readTrace(const Json &json, Manifest &manifest) {
     point.name = reader.text("name");
     point.index =
         static_cast<int32_t>(reader.integerOrMinusOne("index", kMaxCount));
-    point.form = static_cast<rondo_rt_trace_form>(
-        reader.word("form", {"rows", "numbers", "integers"}));
+    point.form = static_cast<rondo_rt_trace_form>(reader.word(
+        "form", {"rows", "numbers", "integers", "present", "positions"}));
     bool isRow = point.form == RONDO_RT_TRACE_ROWS;
     point.width = reader.integer("width", 1, isRow ? kMaxWidth : 1);
     manifest.trace.push_back(std::move(point));
@@ -403,6 +427,7 @@ static Error readParts(const Json &json, Manifest &manifest) {
   const Json &entries = reader.object("entries");
   const Json &states = reader.array("states");
   const Json &inputs = reader.array("inputs");
+  const Json &routing = reader.array("routing");
   const Json &stages = reader.array("stages");
   const Json &trace = reader.array("trace");
   const Json &tensors = reader.array("tensors");
@@ -427,6 +452,8 @@ static Error readParts(const Json &json, Manifest &manifest) {
   if (Error error = readStates(states, manifest))
     return error;
   if (Error error = readInputs(inputs, manifest))
+    return error;
+  if (Error error = readRouting(routing, manifest))
     return error;
   if (Error error = readStages(stages, manifest))
     return error;

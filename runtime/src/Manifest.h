@@ -75,6 +75,14 @@ struct InputPlace {
   double deviation = 0; // of InputInit::Normal
 };
 
+/// The loop over visits whose rows a router selects.
+struct RoutingPlace {
+  uint32_t state = 0;      // index among the states, of the rows' records
+  uint32_t firstVisit = 0; // of the schedule
+  uint32_t visits = 0;
+  bool cohort = false; // prompts are routed whole
+};
+
 /// The KV cache's shape.
 struct KvLayout {
   std::string type;
@@ -109,11 +117,16 @@ struct Manifest {
   std::vector<Output> outputs;    // at least one, none overlaps another
   std::vector<StatePlace> states; // by ascending offset, none overlaps another
   std::vector<InputPlace> inputs;
+  std::vector<RoutingPlace> routing; // at most one
   std::vector<Stage> stages;
   std::vector<TracePoint> trace;
   std::vector<TensorEntry> tensors;
   std::vector<Packing> packing;
 
+  /// Whether the prompts of a sequence are routed whole.
+  bool routesPrompts() const {
+    return !routing.empty() && routing.front().cohort;
+  }
   /// Whether tokens can be drawn from what the model computes.
   bool hasLogits() const { return outputs.front().name == "logits"; }
   /// The tensor `name`, or null.

@@ -49,6 +49,19 @@ Error Scheduler::create(Session &session,
                      "so no prompt can be cut into chunks of %u tokens; leave "
                      "the chunk at its default",
                      options.chunk);
+  if (!manifest.routing.empty() && depthwise)
+    return makeError(
+        RONDO_RT_STATUS_UNSUPPORTED,
+        "the model routes its rows inside of steps, so they cannot "
+        "be at different depths; run whole steps");
+  if (manifest.routesPrompts() && options.chunk &&
+      options.chunk != manifest.rows)
+    return makeError(
+        RONDO_RT_STATUS_UNSUPPORTED,
+        "the model routes the positions of a prompt together, so "
+        "none can be cut into chunks of %u tokens; leave the chunk "
+        "at its default",
+        options.chunk);
   if (!manifest.kv.chunkInvariant && depthwise)
     return makeError(RONDO_RT_STATUS_UNSUPPORTED,
                      "the model's KV policy depends on how a prompt is cut, so "
@@ -104,6 +117,23 @@ Error Scheduler::checkCohort(const rondo_rt_request_options &options) const {
                    options.token_count, manifest.rows, options.token_count);
 }
 
+/// A prompt whose positions are routed together is one step.
+Error Scheduler::checkRouted(const rondo_rt_request_options &options) const {
+  const Manifest &manifest = session_.model().manifest();
+  bool recomputes = options.flags & RONDO_RT_REQUEST_RECOMPUTE;
+  uint64_t rows = options.token_count;
+  if (recomputes && options.new_tokens)
+    rows += options.new_tokens - 1;
+  if (!manifest.routesPrompts() || rows <= manifest.rows)
+    return nullptr;
+  return makeError(
+      RONDO_RT_STATUS_EXHAUSTED,
+      "the model routes the positions of a prompt together, in "
+      "one step, but there are %llu tokens and a step has %u rows; "
+      "compile with --rows=%llu or give fewer tokens",
+      (unsigned long long)rows, manifest.rows, (unsigned long long)rows);
+}
+
 Error Scheduler::checkRequest(const rondo_rt_request_options &options) const {
   const Manifest &manifest = session_.model().manifest();
   if (options.flags &
@@ -122,6 +152,8 @@ Error Scheduler::checkRequest(const rondo_rt_request_options &options) const {
   if (Error error = checkTokenTypes(options))
     return error;
   if (Error error = checkCohort(options))
+    return error;
+  if (Error error = checkRouted(options))
     return error;
   if (options.new_tokens && !manifest.hasLogits())
     return makeError(RONDO_RT_STATUS_UNSUPPORTED,
@@ -207,7 +239,8 @@ void Scheduler::admit() {
 /// Gives a request rows and commits their pages; returns how many.
 uint32_t Scheduler::grant(Request &request, uint32_t left) {
   uint32_t wanted = std::min(request.pending(), options_.chunk);
-  bool whole = !session_.model().manifest().kv.chunkInvariant;
+  const Manifest &manifest = session_.model().manifest();
+  bool whole = !manifest.kv.chunkInvariant || manifest.routesPrompts();
   if (whole && wanted > left)
     return 0; // would cut the prompt elsewhere than the canonical chunks do
   uint32_t rows = std::min(wanted, left);

@@ -66,6 +66,7 @@ private:
   void buildRows();
   void appendRows(uint32_t number);
   Error checkCohort(const rondo_rt_request_options &options) const;
+  Error checkRouted(const rondo_rt_request_options &options) const;
   Error checkTokenTypes(const rondo_rt_request_options &options) const;
   rondo_rt_row makeRow(const Request &request, uint32_t position) const;
   bool wantsLogits(const Request &request, uint32_t position) const;

@@ -120,6 +120,7 @@ Error Session::allocate(const rondo_rt_session_options &options,
   tracedAt_.resize(manifest.rows);
   sequences_.resize(manifest.sequences);
   inputs_.create(manifest);
+  routing_.create(manifest);
   model_.populateWeights();
   return nullptr;
 }
@@ -147,6 +148,8 @@ void Session::fillContext() {
   context_.kv = kv_.data();
   context_.page_table = kv_.pageTable();
   context_.logits = reinterpret_cast<float *>(logits_.data());
+  context_.computed = routing_.computed();
+  context_.computed_stride = routing_.stride();
   context_.trace = reinterpret_cast<float *>(trace_.data());
   context_.barrier = stageBarrier;
   context_.runtime = team_.get();
@@ -193,6 +196,7 @@ void Session::freeSequence(uint32_t sequence) {
     return;
   flight_.truncate(sequence, 0);
   kv_.truncate(sequence, 0);
+  routing_.truncate(sequence, 0);
   sequences_[sequence] = {};
 }
 
@@ -219,6 +223,7 @@ Error Session::truncate(uint32_t sequence, uint32_t length) {
                      "sequence %u has %u positions, cannot be cut to %u",
                      sequence, sequences_[sequence].length, length);
   sequences_[sequence].length = length;
+  routing_.truncate(sequence, length);
   flight_.truncate(sequence, length);
   kv_.truncate(sequence, length);
   return nullptr;
@@ -237,6 +242,10 @@ uint32_t Session::length(uint32_t sequence) const {
 Error Session::setDepth(uint32_t depth) {
   if (Error error = checkNoneOpen("the depth"))
     return error;
+  if (!model_.manifest().routing.empty() && depth != visits_.depth())
+    return makeError(RONDO_RT_STATUS_UNSUPPORTED,
+                     "a router chooses the depth of each position of this "
+                     "model; leave the depth out");
   if (Error error = visits_.setDepth(depth))
     return error;
   fillVisits();
@@ -301,8 +310,7 @@ Error Session::checkRow(const rondo_rt_row &row, const rondo_rt_row *previous,
                      "flight; take them to the coda first",
                      index, row.sequence);
   if (row.kind != RONDO_RT_ROW_FULL || row.visit != 0 ||
-      (row.flags & ~RONDO_RT_ROW_SPECULATIVE) || row.reserved[0] ||
-      row.reserved[1])
+      (row.flags & ~RONDO_RT_ROW_SPECULATIVE) || row.place || row.reserved)
     return makeError(
         RONDO_RT_STATUS_INVALID_ARGUMENT,
         "row %u has kind %u, visit %u and flags %u; a step runs full "
@@ -418,6 +426,7 @@ Error Session::step(const rondo_rt_row *rows, uint32_t rowCount,
       &call);
   for (uint32_t i = 0; i < rowCount; ++i)
     sequences_[rows[i].sequence].length = rows[i].position + 1;
+  routing_.note(rows, rowCount, arena_.data());
   return nullptr;
 }
 

@@ -12,6 +12,7 @@
 #include "KvPool.h"
 #include "Model.h"
 #include "ModelInputs.h"
+#include "Routing.h"
 #include "RowsInFlight.h"
 #include "Team.h"
 #include "Visits.h"
@@ -60,6 +61,7 @@ public:
   Team &team() { return *team_; }
   const Team &team() const { return *team_; }
   const KvPool &kv() const { return kv_; }
+  const Routing &routing() const { return routing_; }
   const float *logits() const {
     return reinterpret_cast<const float *>(logits_.data());
   }
@@ -112,6 +114,7 @@ private:
   Mapping logits_;
   Mapping trace_;
   ModelInputs inputs_;
+  Routing routing_;
   Visits visits_;
   std::vector<Sequence> sequences_;
   RowsInFlight flight_;

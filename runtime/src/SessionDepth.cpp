@@ -24,6 +24,11 @@ Error Session::checkDepthCall(const rondo_rt_row *rows,
         RONDO_RT_STATUS_UNSUPPORTED,
         "all positions of the model's sequences see each other, so its rows "
         "cannot be at different depths; run whole steps");
+  if (!manifest.routing.empty())
+    return makeError(
+        RONDO_RT_STATUS_UNSUPPORTED,
+        "the model routes its rows inside of steps, so they cannot "
+        "be at different depths; run whole steps");
   if (!manifest.kv.chunkInvariant)
     return makeError(
         RONDO_RT_STATUS_UNSUPPORTED,
@@ -43,8 +48,7 @@ Error Session::checkDepthCall(const rondo_rt_row *rows,
     if (Error error = checkIds(row, i))
       return error;
     if (row.kind > RONDO_RT_ROW_GHOST ||
-        (row.flags & ~RONDO_RT_ROW_SPECULATIVE) || row.reserved[0] ||
-        row.reserved[1])
+        (row.flags & ~RONDO_RT_ROW_SPECULATIVE) || row.place || row.reserved)
       return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
                        "row %u has kind %u and flags %u, which this version "
                        "does not know; use the kinds and flags of abi.h",

@@ -139,7 +139,7 @@ TEST_CASE("versions are checked before anything else") {
     manifest["a key of the future"] = 1;
   });
   CHECK(format.code == RONDO_RT_STATUS_UNSUPPORTED);
-  CHECK(format.mentions("format 2, ABI 1"));
+  CHECK(format.mentions("format 2, ABI 2"));
   CHECK(loadChanged([](Json &m) { m["abi"] = 7; }).mentions("ABI 7"));
   CHECK(loadChanged([](Json &m) { m.erase("abi"); }).mentions("no 'format'"));
 }
@@ -193,6 +193,27 @@ TEST_CASE("every number of the manifest is checked") {
       {[](Json &m) { m["schedule"]["bodies"] = Json::array(); }, "body 0"},
       {[](Json &m) { m["kv"]["slots"] = 1; }, "slot 1"},
       {[](Json &m) { m.erase("states"); }, "manifest.states' is missing"},
+      {[](Json &m) {
+         m["routing"] = {{{"state", 1},
+                          {"first_visit", 0},
+                          {"visits", 1},
+                          {"scope", "row"}}};
+       },
+       "'manifest.routing' must hold one loop at most"},
+      {[](Json &m) {
+         m["routing"] = {{{"state", 0},
+                          {"first_visit", 1},
+                          {"visits", 9},
+                          {"scope", "cohort"}}};
+       },
+       "'manifest.routing' must hold one loop at most"},
+      {[](Json &m) {
+         m["routing"] = {{{"state", 0},
+                          {"first_visit", 0},
+                          {"visits", 1},
+                          {"scope", "model"}}};
+       },
+       "scope"},
       {[](Json &m) { m["states"][0]["row_bytes"] = 0; }, "row_bytes"},
       {[](Json &m) { m["states"][0]["row_bytes"] = 36; }, "an arena of 512"},
       {[](Json &m) { m["states"].push_back(m["states"][0]); },

@@ -126,7 +126,7 @@ def _compile(folder: Path, script: Sequence[int], settings: dict[str, int]) -> b
 def _manifest(entry: int) -> dict[str, Any]:
     return {
         "format": 1,
-        "abi": 1,
+        "abi": 2,
         "producer": "handmade_bundle.py",
         "target": {"kind": "cpu", "cpu": "any", "features": []},
         "architecture": "script",
@@ -168,6 +168,7 @@ def _manifest(entry: int) -> dict[str, Any]:
         "entries": dict.fromkeys(("full", "prelude", "depth_step", "coda"), entry),
         "states": [],
         "inputs": [],
+        "routing": [],
         "stages": [{"name": "layer.all", "executions": 1, "bytes": 0, "side_bytes": 0, "flops": 2000}],
         "trace": [],
         "weight_bytes": 0,

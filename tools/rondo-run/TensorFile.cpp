@@ -48,7 +48,8 @@ TensorFile::~TensorFile() {
 size_t TensorFile::add(const std::string &name, uint64_t rows, uint64_t width,
                        rondo_rt_trace_form form) {
   tensors_.push_back({name, rows, width, dataBytes_, form, /*isVector=*/false});
-  dataBytes_ += rows * tensors_.back().getRowBytes();
+  if (!tensors_.back().hasSomeRows())
+    dataBytes_ += rows * tensors_.back().getRowBytes();
   return tensors_.size() - 1;
 }
 
@@ -62,20 +63,49 @@ std::string TensorFile::headerText() const {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   for (const Tensor &tensor : tensors_) {
     uint64_t end = tensor.offset + tensor.rows * tensor.getRowBytes();
-    bool isInteger = tensor.form == RONDO_RT_TRACE_INTEGERS;
     std::vector<uint64_t> shape;
     if (!tensor.isVector)
       shape.push_back(tensor.rows);
     if (tensor.form == RONDO_RT_TRACE_ROWS)
       shape.push_back(tensor.width);
-    header[tensor.name] = {{"dtype", isInteger ? "I64" : "F32"},
+    header[tensor.name] = {{"dtype", tensor.isInteger() ? "I64" : "F32"},
                            {"shape", shape},
                            {"data_offsets", {tensor.offset, end}}};
   }
-  std::string text = header.dump();
-  while ((sizeof(uint64_t) + text.size()) % kDataAlignment)
-    text += ' ';
-  return text;
+  return header.dump();
+}
+
+/// Fills the room between the file's start and its data.
+void TensorFile::writeHeader() {
+  std::string text = headerText();
+  uint64_t length = dataStart_ - sizeof(length);
+  text.resize(length, ' ');
+  writeAt(0, reinterpret_cast<const char *>(&length), sizeof(length));
+  writeAt(sizeof(length), text.data(), length);
+}
+
+/// Writes the tensors that have some rows only behind all others.
+void TensorFile::writeKept() {
+  uint64_t end = dataBytes_;
+  bool hasKept = false;
+  for (Tensor &tensor : tensors_) {
+    if (!tensor.hasSomeRows())
+      continue;
+    hasKept = true;
+    tensor.offset = end;
+    tensor.rows = tensor.kept.size();
+    for (auto [row, value] : tensor.kept) {
+      int64_t position = row;
+      const void *data = &value;
+      if (tensor.isInteger())
+        data = &position;
+      writeAt(dataStart_ + end, static_cast<const char *>(data),
+              tensor.getRowBytes());
+      end += tensor.getRowBytes();
+    }
+  }
+  if (hasKept)
+    writeHeader();
 }
 
 void TensorFile::open() {
@@ -86,11 +116,16 @@ void TensorFile::open() {
   if (file_ < 0)
     fail(path_);
   temporary_ = temporary;
-  std::string text = headerText();
-  uint64_t length = text.size();
-  dataStart_ = sizeof(length) + length;
-  writeAt(0, reinterpret_cast<const char *>(&length), sizeof(length));
-  writeAt(sizeof(length), text.data(), length);
+  // Numbers of tensors with some rows get no longer than these.
+  uint64_t most = dataBytes_;
+  for (Tensor &tensor : tensors_)
+    if (tensor.hasSomeRows()) {
+      tensor.offset = most;
+      most += tensor.rows * tensor.getRowBytes();
+    }
+  dataStart_ = sizeof(uint64_t) + headerText().size();
+  dataStart_ += kDataAlignment - dataStart_ % kDataAlignment;
+  writeHeader();
   if (ftruncate(file_, static_cast<off_t>(dataStart_ + dataBytes_)))
     fail(path_);
 }
@@ -109,10 +144,16 @@ void TensorFile::writeAt(uint64_t offset, const char *data, uint64_t bytes) {
 }
 
 void TensorFile::writeRow(size_t tensor, uint64_t row, const float *values) {
-  const Tensor &to = tensors_[tensor];
+  Tensor &to = tensors_[tensor];
+  if (to.hasSomeRows()) {
+    bool isKept = to.isInteger() ? values[0] != 0 : !std::isnan(values[0]);
+    if (isKept)
+      to.kept[row] = values[0];
+    return;
+  }
   int64_t integer = 0;
   const void *data = values;
-  if (to.form == RONDO_RT_TRACE_INTEGERS) {
+  if (to.isInteger()) {
     integer = std::llround(values[0]);
     data = &integer;
   }
@@ -121,6 +162,7 @@ void TensorFile::writeRow(size_t tensor, uint64_t row, const float *values) {
 }
 
 void TensorFile::publish() {
+  writeKept();
   int closed = close(file_);
   file_ = -1;
   if (closed || std::rename(temporary_.c_str(), path_.c_str()))

@@ -65,6 +65,14 @@ struct InputPlan {
   double deviation = 0; // of `normal`
 };
 
+/// The loop over visits whose rows a router selects.
+struct RoutingPlan {
+  int64_t state = 0; // index among the plan's states, of the rows' records
+  int64_t firstVisit = 0;
+  int64_t visits = 0;
+  std::string scope; // "row", "cohort"
+};
+
 /// A result of the model.
 struct OutputPlan {
   std::string name;
@@ -103,14 +111,15 @@ struct Plan {
   /// By ascending offset.
   std::vector<StatePlan> states;
   std::vector<InputPlan> inputs;
+  std::vector<RoutingPlan> routing; // at most one
   std::vector<StagePlan> stages;
   std::vector<TracePlan> trace;
 };
 
 /// Works the plan out at phase `buffers`, from bodies, stages and the
 /// attributes `rondo_rt.kv`, `rondo_rt.arena_bytes`, `rondo_rt.scratch_bytes`,
-/// `rondo_rt.outputs`, `rondo_rt.scope`, `rondo_rt.trace_points` and
-/// `rondo_rt.inputs`. An error on what is missing.
+/// `rondo_rt.outputs`, `rondo_rt.scope`, `rondo_rt.trace_points`,
+/// `rondo_rt.inputs` and `rondo_rt.routing`. An error on what is missing.
 mlir::FailureOr<Plan> derivePlan(mlir::ModuleOp module);
 
 /// Stores `plan` in the module.

@@ -247,14 +247,13 @@ private:
     code.store(code.f32(0), code.at(stateRow, statistics + 4));
   }
 
-  /// Visible positions of the row of `descriptor`: [first, end). Beyond its own
-  /// position it sees only where the whole sequence is in the step.
+  /// Visible places of the row of `descriptor`: [first, end). Beyond its own
+  /// place it sees only where the whole sequence is in the step.
   std::pair<Value, Value> emitVisible(Value descriptor) {
-    Value position =
-        code.loadUnsigned(descriptor, offsetof(rondo_rt_row, position), 32);
+    Value place = emitPlace(code, values, descriptor);
     Value visible =
         code.loadUnsigned(descriptor, offsetof(rondo_rt_row, visible), 32);
-    Value next = code.add(position, 1);
+    Value next = code.add(place, 1);
     Value first = code.i64(0);
     if (std::optional<uint64_t> window = attend.getWindow())
       first = code.max(code.sub(next, code.i64(*window)), first);

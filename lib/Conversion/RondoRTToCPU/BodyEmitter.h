@@ -36,6 +36,29 @@ struct BodyValues {
   mlir::Value descriptors;                 // rondo_rt_row[]
   mlir::Value outputRows;              // coda: row of each output; else null
   mlir::Value arena, scratch, weights; // this thread's scratch
+  bool selected = false;               // the rows are selected ones
+};
+
+/// The list that `rondo_rt.select_rows` leaves; see rt::SelectionLayout.
+class SelectionCode {
+public:
+  SelectionCode(CodeBuilder &code, ModuleFacts &facts,
+                const BodyValues &values);
+  SelectionCode(CodeBuilder &code, ModuleFacts &facts, mlir::Value arena);
+
+  /// Address of the context of selected rows, and of the descriptor of one.
+  mlir::Value getContext();
+  mlir::Value getDescriptor(mlir::Value number);
+  /// The number of a selected row among all rows of the step, its address.
+  mlir::Value loadNumber(mlir::Value number);
+  mlir::Value getNumber(mlir::Value number);
+  /// Address of the number of a row of the step among the selected ones.
+  mlir::Value getPlace(mlir::Value row);
+
+private:
+  CodeBuilder &code;
+  rt::SelectionLayout layout;
+  mlir::Value base;
 };
 
 /// Emits the function of `body`.
@@ -73,6 +96,16 @@ void emitContract(CodeBuilder &code, ModuleFacts &facts, PanelFormat panel,
 /// Emits an attention stage.
 void emitAttend(CodeBuilder &code, ModuleFacts &facts, const BodyValues &values,
                 rt::AttendOp attend);
+
+/// Emits the stage of a router, and that of the rows it lets through.
+void emitRoute(CodeBuilder &code, ModuleFacts &facts, const BodyValues &values,
+               rt::RouteOp route);
+void emitSelectRows(CodeBuilder &code, ModuleFacts &facts,
+                    const BodyValues &values, rt::SelectRowsOp select);
+
+/// Where the row of `descriptor` stands in its KV slots (i64).
+mlir::Value emitPlace(CodeBuilder &code, const BodyValues &values,
+                      mlir::Value descriptor);
 
 /// What the operations of a region are emitted against.
 struct RowEnvironment {

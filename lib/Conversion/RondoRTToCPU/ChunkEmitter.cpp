@@ -28,7 +28,8 @@ public:
     TypeSwitch<Operation *>(op)
         .Case<rt::LoadOp, rt::StoreOp, rt::LoadVectorOp, rt::ContractOp,
               rt::RotateOp, rt::ActivateOp, rt::AppendOp, rt::TraceOp,
-              rt::ReduceOp, rt::SumLanesOp, arith::ConstantOp>(
+              rt::ReduceOp, rt::SumLanesOp, rt::IsSelectedOp,
+              rt::LoadSelectedOp, arith::ConstantOp>(
             [&](auto typed) { emitOp(typed); })
         .Default([&](Operation *other) { code.b.clone(*other, row.values); });
   }
@@ -79,6 +80,32 @@ private:
   void emitOp(rt::LoadOp op) {
     set(op, code.loadChunk(chunkAddress(op.getSource(), op.getIndex(),
                                         op.getPanels(), op.getPanel())));
+  }
+
+  /// The row's number among the selected ones, or RONDO_RT_NONE.
+  Value loadSelected() {
+    return code.loadUnsigned(
+        SelectionCode(code, facts, values).getPlace(row.row), 0, 32);
+  }
+
+  Value isSelected(Value number) {
+    return code.compare(arith::CmpIPredicate::ne, number,
+                        code.i64(RONDO_RT_NONE));
+  }
+
+  void emitOp(rt::IsSelectedOp op) { set(op, isSelected(loadSelected())); }
+
+  void emitOp(rt::LoadSelectedOp op) {
+    Value number = loadSelected();
+    Value existing = code.select(isSelected(number), number, code.i64(0));
+    auto buffer = op.getSource().getDefiningOp<rt::BufferOp>();
+    int64_t lanes = cast<MemRefType>(buffer.getType()).getDimSize(1);
+    Value chunk = chunkNumber(op.getIndex(), op.getPanels(), op.getPanel());
+    Value offset = code.add(code.mul(existing, lanes * 4),
+                            code.mul(chunk, rt::kLanes * 4));
+    set(op, code.loadChunk(code.at(
+                code.at(values.arena, static_cast<int64_t>(buffer.getOffset())),
+                offset)));
   }
 
   void emitOp(rt::StoreOp op) {
@@ -223,12 +250,11 @@ private:
     Value head = code.div(number, lanes / rt::kLanes);
     Value chunk = chunkOfHead(number, lanes);
     Value descriptor = emitDescriptor(code, values, row.row);
-    Value position =
-        code.loadUnsigned(descriptor, offsetof(rondo_rt_row, position), 32);
+    Value place = emitPlace(code, values, descriptor);
     Value page = emitPageAddress(code, facts, values, descriptor,
-                                 code.div(position, RONDO_RT_PAGE_POSITIONS),
+                                 code.div(place, RONDO_RT_PAGE_POSITIONS),
                                  op.getCache(), head);
-    Value inPage = code.rem(position, RONDO_RT_PAGE_POSITIONS);
+    Value inPage = code.rem(place, RONDO_RT_PAGE_POSITIONS);
     Value x = toElement(get(op.getValue()));
     int64_t bytes = kv.getElementBytes();
     if (!isKey) {

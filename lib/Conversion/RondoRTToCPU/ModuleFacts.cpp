@@ -42,6 +42,9 @@ FailureOr<ModuleFacts> ModuleFacts::read(ModuleOp module) {
   ModuleFacts facts;
   facts.module = module;
   facts.context = getInt(options, "context");
+  facts.rows = getInt(options, "rows");
+  if (auto selection = module->getAttrOfType<IntegerAttr>("rondo_rt.selection"))
+    facts.selection = selection.getInt();
   facts.kv = {
       getInt(kv, "heads"),     getInt(kv, "head_dim"),
       getInt(kv, "key_lanes"), getInt(kv, "value_lanes"),

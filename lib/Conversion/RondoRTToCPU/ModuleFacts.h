@@ -36,7 +36,9 @@ struct ModuleFacts {
   mlir::ModuleOp module;
   MachineFeatures features;
   KVLayout kv;
-  int64_t context;     // longest sequence
+  int64_t context;       // longest sequence
+  int64_t rows;          // most rows of a step
+  int64_t selection = 0; // where selected rows are listed, in the arena
   bool isCohort;       // the rows of a sequence run together and see all of it
   int64_t traceWidth;  // floats of a row at a trace point
   int64_t logitsLanes; // floats from one row of the logits to the next

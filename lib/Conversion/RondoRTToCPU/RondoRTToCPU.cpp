@@ -36,8 +36,11 @@ LogicalResult rondo::convertRondoRTToCPU(ModuleOp module) {
       bodies.prelude = function;
     else if (body.getKind() == rt::BodyKind::Coda)
       bodies.coda = function;
-    else
+    else {
+      if (body.getSelected())
+        bodies.selected.insert(bodies.blocks.size());
       bodies.blocks.push_back(function);
+    }
   }
   if (!bodies.prelude || !bodies.coda)
     return module.emitError("expected a prelude and a coda");

@@ -517,6 +517,10 @@ void rondo::cpu::emitStage(CodeBuilder &code, ModuleFacts &facts,
   Operation &first = stage.getBody().front().front();
   if (auto attend = dyn_cast<rt::AttendOp>(first))
     emitAttend(code, facts, values, attend);
+  else if (auto route = dyn_cast<rt::RouteOp>(first))
+    emitRoute(code, facts, values, route);
+  else if (auto select = dyn_cast<rt::SelectRowsOp>(first))
+    emitSelectRows(code, facts, values, select);
   else if (isa<rt::EmbedOp>(first))
     for (auto embed : stage.getBody().getOps<rt::EmbedOp>())
       emitEmbed(code, facts, values, embed);

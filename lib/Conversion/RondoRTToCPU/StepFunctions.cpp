@@ -70,6 +70,13 @@ Value rondo::cpu::emitExecution(CodeBuilder &code, const BodyValues &values,
   return emitScheduleEntry(code, values.context, code.add(begin, values.index));
 }
 
+Value rondo::cpu::emitPlace(CodeBuilder &code, const BodyValues &values,
+                            Value descriptor) {
+  int64_t offset = values.selected ? offsetof(rondo_rt_row, place)
+                                   : offsetof(rondo_rt_row, position);
+  return code.loadUnsigned(descriptor, offset, 32);
+}
+
 Value rondo::cpu::emitPageAddress(CodeBuilder &code, ModuleFacts &facts,
                                   const BodyValues &values, Value descriptor,
                                   Value page, int64_t cache, Value head) {
@@ -164,6 +171,7 @@ static BodyValues loadBodyValues(CodeBuilder &code, rt::BodyOp body,
   values.layer = args[2];
   values.visit = args[3];
   values.index = args[4];
+  values.selected = body.getSelected();
   auto count = [&](int64_t offset) {
     return code.loadUnsigned(args[0], offset, 32);
   };
@@ -289,11 +297,27 @@ private:
       if (numbers.empty())
         return;
       code.switchOn(body, numbers, [&](int64_t which) {
-        func::CallOp::create(
-            code.b, code.loc, bodies.blocks[which],
-            ValueRange{context, thread, layer, rowVisit, index});
+        auto call = [&](Value own) {
+          func::CallOp::create(code.b, code.loc, bodies.blocks[which],
+                               ValueRange{own, thread, layer, rowVisit, index});
+        };
+        if (bodies.selected.contains(which))
+          emitSelected(code, context, call);
+        else
+          call(context);
       });
     });
+  }
+
+  /// Runs `call` with the context of selected rows, if there are any.
+  void emitSelected(CodeBuilder &code, Value context,
+                    function_ref<void(Value)> call) {
+    Value arena = code.loadPointer(context, offsetof(rondo_rt_context, arena));
+    Value own = SelectionCode(code, facts, arena).getContext();
+    Value count =
+        code.loadUnsigned(own, offsetof(rondo_rt_context, row_count), 32);
+    code.ifThen(code.compare(arith::CmpIPredicate::ne, count, code.i64(0)),
+                [&] { call(own); });
   }
 
   void call(CodeBuilder &code, func::FuncOp body, Value context, Value thread) {

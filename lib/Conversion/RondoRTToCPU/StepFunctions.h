@@ -10,12 +10,15 @@
 
 #include "BodyEmitter.h"
 
+#include "llvm/ADT/SmallSet.h"
+
 namespace rondo::cpu {
 
 /// Functions of the bodies; blocks by their number.
 struct StepBodies {
   mlir::func::FuncOp prelude, coda;
   llvm::SmallVector<mlir::func::FuncOp> blocks;
+  llvm::SmallSet<int64_t, 4> selected; // blocks of selected rows
 };
 
 /// Emits `rondo_full`, `rondo_prelude`, `rondo_depth_step` and `rondo_coda`.

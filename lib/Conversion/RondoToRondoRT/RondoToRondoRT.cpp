@@ -16,6 +16,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "ModelTree.h"
+#include "SelectedRows.h"
 #include "States.h"
 
 #include "rondo/Conversion/Passes.h"
@@ -41,8 +42,8 @@ namespace {
 /// Makes one body for each block and each run.
 class BodyBuilder {
 public:
-  BodyBuilder(ModuleOp module, StateMap &states)
-      : module(module), states(states), symbols(module),
+  BodyBuilder(ModuleOp module, StateMap &states, const SelectedRows &selected)
+      : module(module), states(states), selected(selected), symbols(module),
         builder(module.getBodyRegion()) {
     builder.setInsertionPointToEnd(module.getBody());
   }
@@ -77,7 +78,8 @@ private:
       outputs = getStates(unit.outputs);
     auto body =
         rt::BodyOp::create(builder, module.getLoc(), name, unit.kind, unit.body,
-                           caches, getStates(unit.inputs), outputs);
+                           caches, getStates(unit.inputs), outputs,
+                           /*selected=*/false);
     body.getBody().emplaceBlock();
     symbols.insert(body); // renames if the name is taken
     if (isBlock)
@@ -89,6 +91,7 @@ private:
     auto block = symbols.lookup<BlockOp>(unit.apply.getBlock());
     rt::BodyOp body =
         create((block.getSymName() + "_body").str(), unit, block.getCaches());
+    body.setSelected(selected.isSelected(block));
     IRMapping mapping;
     mlir::Block &from = block.getBody().front();
     mlir::Block &to = body.getBody().front();
@@ -133,6 +136,7 @@ private:
 
   ModuleOp module;
   StateMap &states;
+  const SelectedRows &selected;
   SymbolTable symbols;
   OpBuilder builder;
   DenseMap<Attribute, int64_t> numbers;
@@ -216,6 +220,20 @@ public:
     rt::ScheduleOp::create(builder, loc, column(&Entry::body),
                            column(&Entry::layer), column(&Entry::side),
                            column(&Entry::slot), column(&Entry::trace), visits);
+  }
+
+  /// The visits that execute `body`: the first, and how many; empty if there is
+  /// none, or if others are between them.
+  std::optional<std::pair<int64_t, int64_t>> findVisits(int64_t body) const {
+    SmallVector<int64_t> found;
+    for (size_t visit = 0; visit + 1 < visits.size(); ++visit)
+      for (int64_t i = visits[visit]; i < visits[visit + 1]; ++i)
+        if (table[i].body == body)
+          found.push_back(visit);
+    if (found.empty() ||
+        found.back() - found.front() + 1 != static_cast<int64_t>(found.size()))
+      return std::nullopt;
+    return std::pair(found.front(), static_cast<int64_t>(found.size()));
   }
 
 private:
@@ -416,6 +434,54 @@ static std::string describeExits(func::FuncOp model) {
   return text;
 }
 
+/// The state that holds `value`, an argument of `body` or what it returns.
+static std::optional<int64_t> findState(rt::BodyOp body, Value value) {
+  mlir::Block &block = body.getBody().front();
+  if (auto argument = dyn_cast<BlockArgument>(value))
+    return body.getInputs()[argument.getArgNumber()];
+  for (auto [returned, state] :
+       llvm::zip(block.getTerminator()->getOperands(), body.getOutputs()))
+    if (returned == value)
+      return state;
+  return std::nullopt;
+}
+
+/// Whether rows of one sequence are routed together.
+static bool isCohort(ArrayRef<rt::BodyOp> bodies) {
+  return llvm::any_of(bodies, [](rt::BodyOp body) {
+    return llvm::any_of(body.getOps<RouteOp>(),
+                        [](RouteOp route) { return route.isCohort(); });
+  });
+}
+
+/// {state, first_visit, visits, scope} of the routed loop, empty if there is
+/// none; the state is that of its records.
+static FailureOr<DictionaryAttr>
+describeRouting(ModuleOp module, ArrayRef<rt::BodyOp> bodies,
+                const ScheduleBuilder &schedule) {
+  Builder builder(module.getContext());
+  DictionaryAttr routing;
+  for (rt::BodyOp body : bodies)
+    for (auto select : body.getOps<SelectRowsOp>()) {
+      auto visits = schedule.findVisits(body.getNumber());
+      std::optional<int64_t> state = findState(body, select.getRecord());
+      if (routing || !visits || !state)
+        return select.emitOpError("expected one loop over visits that selects "
+                                  "rows once in each, by a record that it "
+                                  "carries");
+      auto entry = [&](StringRef name, int64_t value) {
+        return builder.getNamedAttr(name, builder.getI64IntegerAttr(value));
+      };
+      routing = builder.getDictionaryAttr(
+          {entry("state", *state), entry("first_visit", visits->first),
+           entry("visits", visits->second),
+           builder.getNamedAttr(
+               "scope",
+               builder.getStringAttr(isCohort(bodies) ? "cohort" : "row"))});
+    }
+  return routing;
+}
+
 /// A module without a model is left alone unless it has parts of one.
 static LogicalResult verifyNoParts(ModuleOp module) {
   WalkResult result = module.walk([](Operation *op) {
@@ -437,12 +503,15 @@ LogicalResult rondo::convertRondoToRondoRT(ModuleOp module) {
   FailureOr<std::optional<Mask>> mask = readMask(module);
   if (failed(outputs) || failed(mask))
     return failure();
+  FailureOr<SelectedRows> selected = SelectedRows::infer(model);
+  if (failed(selected))
+    return failure();
   FailureOr<PlacedModel> placed = placeStates(model);
   if (failed(placed))
     return failure();
   ModelTree &tree = placed->tree;
 
-  BodyBuilder bodies(module, placed->states);
+  BodyBuilder bodies(module, placed->states, *selected);
   tree.forEachUnit([&](Unit &unit) { bodies.build(unit); });
 
   TracePoints trace(module.getContext());
@@ -457,6 +526,12 @@ LogicalResult rondo::convertRondoToRondoRT(ModuleOp module) {
   if (ArrayAttr inputs = describeInputs(model, placed->states); !inputs.empty())
     module->setAttr("rondo_rt.inputs", inputs);
 
+  FailureOr<DictionaryAttr> routing =
+      describeRouting(module, bodies.bodies, schedule);
+  if (failed(routing))
+    return failure();
+  if (*routing)
+    module->setAttr("rondo_rt.routing", *routing);
   if (std::string rule = describeExits(model); !rule.empty())
     module->setAttr("rondo_rt.exit_rule", builder.getStringAttr(rule));
   module->setAttr(kOutputsAttr, *outputs);

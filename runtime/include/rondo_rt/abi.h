@@ -19,7 +19,7 @@ extern "C" {
 #define RONDO_RT_STATIC_ASSERT(cond, text) _Static_assert(cond, text)
 #endif
 
-#define RONDO_RT_ABI_VERSION 1u
+#define RONDO_RT_ABI_VERSION 2u
 /* "RNDO" read as a little-endian word; first word of every code image. */
 #define RONDO_RT_CODE_MAGIC 0x4f444e52u
 /* Alignment of the arena, of thread scratch, of weights and of KV pages, bytes. */
@@ -39,7 +39,8 @@ typedef enum rondo_rt_row_kind {
 /* The row is a guess that a later step may take back. */
 #define RONDO_RT_ROW_SPECULATIVE 1u
 
-/* One token being computed at one depth. 32 bytes. Since version 1. */
+/* One token being computed at one depth. 32 bytes. Since version 1; `place`
+   since version 2. */
 typedef struct rondo_rt_row {
   uint32_t token;     /* token id, below the vocabulary's size */
   uint32_t position;  /* position in its sequence, from 0 */
@@ -49,7 +50,8 @@ typedef struct rondo_rt_row {
   uint8_t kind;       /* rondo_rt_row_kind */
   uint8_t flags;      /* RONDO_RT_ROW_SPECULATIVE */
   uint32_t token_type; /* below `token_types` of the manifest; 0 where there are none */
-  uint32_t reserved[2]; /* 0 */
+  uint32_t place;      /* of selected rows, by compiled code: where it stands in its KV slots; else 0 */
+  uint32_t reserved;   /* 0 */
 } rondo_rt_row;
 RONDO_RT_STATIC_ASSERT(sizeof(rondo_rt_row) == 32, "row descriptor is 32 bytes");
 RONDO_RT_STATIC_ASSERT(offsetof(rondo_rt_row, visit) == 16, "row layout");
@@ -74,7 +76,8 @@ struct rondo_rt_context;
    two stages; `thread` in [0, thread_count). */
 typedef void (*rondo_rt_barrier_fn)(struct rondo_rt_context *context, uint32_t thread);
 
-/* Everything compiled code may touch during one step. 192 bytes. Since version 1. */
+/* Everything compiled code may touch during one step. 192 bytes. Since version 1;
+   `computed` since version 2. */
 typedef struct rondo_rt_context {
   uint32_t abi_version;  /* RONDO_RT_ABI_VERSION */
   uint32_t struct_size;  /* sizeof(rondo_rt_context) */
@@ -99,7 +102,9 @@ typedef struct rondo_rt_context {
   uint64_t trace_stride;         /* floats from one trace point to the next */
   rondo_rt_barrier_fn barrier;
   void *runtime;                 /* the runtime's own; compiled code passes it on untouched */
-  uint64_t reserved[5];          /* 0 */
+  const uint32_t *computed;      /* [sequences][computed_stride] positions that each visit has computed; routed models */
+  uint64_t computed_stride;      /* entries of `computed` per sequence */
+  uint64_t reserved[3];          /* 0 */
 } rondo_rt_context;
 RONDO_RT_STATIC_ASSERT(sizeof(rondo_rt_context) == 192, "context is 192 bytes");
 

@@ -141,9 +141,13 @@ RONDO_RT_API const char *rondo_rt_model_trace_point(const rondo_rt_model *model,
 
 /** What a file is to keep of each row of a trace point. */
 typedef enum rondo_rt_trace_form {
-  RONDO_RT_TRACE_ROWS = 0,    /* all floats: f32 [rows, width] */
-  RONDO_RT_TRACE_NUMBERS = 1, /* the only one: f32 [rows] */
-  RONDO_RT_TRACE_INTEGERS = 2 /* the only one, a whole number: i64 [rows] */
+  RONDO_RT_TRACE_ROWS = 0,     /* all floats: f32 [rows, width] */
+  RONDO_RT_TRACE_NUMBERS = 1,  /* the only one: f32 [rows] */
+  RONDO_RT_TRACE_INTEGERS = 2, /* the only one, a whole number: i64 [rows] */
+  RONDO_RT_TRACE_PRESENT =
+      3, /* the only one, of rows where it is not NaN: f32 [at most rows] */
+  RONDO_RT_TRACE_POSITIONS =
+      4 /* positions of rows where the only one is not 0: i64 [at most rows] */
 } rondo_rt_trace_form;
 /** The form of trace point `index`; RONDO_RT_TRACE_ROWS if there is none. */
 RONDO_RT_API rondo_rt_trace_form

@@ -28,6 +28,7 @@ PLAN = """rondo.plan = {
   outputs = [{name = "logits", width = 70 : i64, offset = 0 : i64, first = false}],
   states = [{offset = 0 : i64, row_bytes = 80 : i64}],
   inputs = [{name = "state", state = 0 : i64, width = 20 : i64, init = "normal", deviation = 0.63245553203367599 : f64}],
+  routing = [],
   stages = [{name = "layer.\\22norm\\22", executions = 2 : i64, bytes = 64 : i64, side_bytes = 16 : i64, flops = 128 : i64}],
   trace = [{name = "layer", index = 0 : i64, width = 64 : i64, form = "rows"}]}"""
 ATTRIBUTES = f"""rondo.phase = "target", rondo.architecture = "llama", rondo.name = "näme \\22quoted\\22",

@@ -57,6 +57,12 @@ LogicalResult RotateOp::verifySymbolUses(SymbolTableCollection &tables) {
   return verifySymbol<RopeTableOp>(*this, tables, getTableAttr()); // rotate_c1
 }
 
+LogicalResult RouteOp::verifySymbolUses(SymbolTableCollection &tables) {
+  if (!getBiasesAttr())
+    return success();
+  return verifySymbol<VectorOp>(*this, tables, getBiasesAttr()); // route_c1
+}
+
 LogicalResult EmbedOp::verifySymbolUses(SymbolTableCollection &tables) {
   return verifySymbol<PackedOp>(*this, tables, getTableAttr()); // embed_c1
 }

@@ -39,6 +39,13 @@ void rondo::rt::planStates(ModuleOp module, ArenaPlan &plan) {
       place(body.getOutputs(),
             body.getBody().front().getTerminator()->getOperands());
   }
+  bool selects =
+      module.walk([](rt::SelectRowsOp) { return WalkResult::interrupt(); })
+          .wasInterrupted();
+  if (selects) {
+    plan.selection = plan.statesEnd;
+    plan.statesEnd += SelectionLayout(plan.rows).getBytes();
+  }
   plan.arenaBytes = plan.statesEnd;
 }
 
@@ -48,6 +55,8 @@ int64_t rondo::rt::getSharedBytes(Operation *op, const ArenaPlan &plan,
     return llvm::alignTo(
         plan.rows * getRowBytes(pack.getFormat(), pack.getLayout().getLanes()),
         RONDO_RT_ALIGNMENT);
+  if (isa<RouteOp>(op)) // a gate of each row
+    return llvm::alignTo(plan.rows * 4, RONDO_RT_ALIGNMENT);
   // Partial results of few rows: maximum, sum and outputs for each head and
   // page.
   auto attend = cast<AttendOp>(op);
@@ -124,6 +133,8 @@ private:
       if (!stage || numberOf.lookup(stage) > number)
         return false;
       Operation *parent = user->getParentOp();
+      if (isa<LoadSelectedOp>(user)) // of another row
+        return false;
       return numberOf.lookup(stage) < number || parent == tile ||
              (rowByRow && (isa<ReduceOp>(parent) || isa<LoadOp>(user)));
     });
@@ -185,7 +196,7 @@ private:
     int64_t valueLanes = cast<IntegerAttr>(kv.get("value_lanes")).getInt();
     for (StageOp stage : stages)
       for (Operation &op : stage.getBody().front())
-        if (isa<PackOp, AttendOp>(op)) {
+        if (isa<PackOp, AttendOp, RouteOp>(op)) {
           int64_t number = numberOf.lookup(stage);
           buffers.shared[&op] =
               allocate(number, number, getSharedBytes(&op, plan, valueLanes));

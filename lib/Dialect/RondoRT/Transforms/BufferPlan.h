@@ -28,6 +28,8 @@ struct ArenaPlan {
   int64_t arenaBytes = 0;
   int64_t scratchBytes = 0;
   llvm::DenseMap<int64_t, int64_t> states; // state -> offset
+  /// Where selected rows are listed, if the model selects some.
+  std::optional<int64_t> selection;
 
   /// Bytes of all rows of `lanes` f32 lanes.
   int64_t getRowsBytes(int64_t lanes) const;
@@ -45,13 +47,13 @@ struct BodyBuffers {
   llvm::SmallVector<std::pair<mlir::Value, int64_t>> copies;
 };
 
-/// Gives the states of all bodies their places.
+/// Gives the states of all bodies their places, and the list of selected rows.
 void planStates(mlir::ModuleOp module, ArenaPlan &plan);
 
 /// Plans one body; emits an error if its states cannot be written in any order.
 llvm::FailureOr<BodyBuffers> planBody(BodyOp body, ArenaPlan &plan);
 
-/// Bytes in the arena that `op` (a pack or attend) shares with the team.
+/// Bytes in the arena that `op` (a pack, attend or route) shares with the team.
 int64_t getSharedBytes(mlir::Operation *op, const ArenaPlan &plan,
                        int64_t valueLanes);
 

@@ -82,6 +82,36 @@ Value ChunkEvaluator::evaluateExit(OpResult result, int64_t panel) {
                                  get(exit.getChosen(), panel));
 }
 
+/// The record's weight times the row, or the row, where the row has one.
+Value ChunkEvaluator::evaluateMerge(MergeRowsOp merge, int64_t panel) {
+  Location loc = merge.getLoc();
+  VectorType type = getChunkType(builder.getContext());
+  Value first = arith::ConstantIndexOp::create(builder, loc, 0);
+  Value record = LoadOp::create(
+      builder, loc, type, context.physical.lookup(merge.getRecord()), first);
+  auto get = [&](int64_t column) -> Value {
+    return vector::ExtractOp::create(builder, loc, record,
+                                     ArrayRef<int64_t>{column});
+  };
+  Value rows = context.physical.lookup(merge.getRows());
+  Value has, row;
+  if (merge.getSelected()) {
+    has = IsSelectedOp::create(builder, loc, builder.getI1Type());
+    row =
+        LoadSelectedOp::create(builder, loc, type, rows, index, panels, panel);
+  } else {
+    has = arith::CmpFOp::create(builder, loc, arith::CmpFPredicate::UNE,
+                                get(kRecordTaken), createF32(builder, loc, 0));
+    row = LoadOp::create(builder, loc, type, rows, index, panels, panel);
+  }
+  Value input = this->get(merge.getInput(), panel);
+  if (merge.getKind() == MergeKind::Add)
+    row = arith::AddFOp::create(
+        builder, loc, input,
+        arith::MulFOp::create(builder, loc, splat(get(kRecordWeight)), row));
+  return arith::SelectOp::create(builder, loc, has, row, input);
+}
+
 Value ChunkEvaluator::splat(Value scalar) {
   return vector::BroadcastOp::create(
       builder, scalar.getLoc(), getChunkType(builder.getContext()), scalar);
@@ -109,6 +139,8 @@ Value ChunkEvaluator::evaluate(Value value, int64_t panel) {
     return evaluateRope(rope, panel);
   if (auto scale = dyn_cast<rondo::ScaleOp>(def))
     return evaluateScale(scale, panel);
+  if (auto merge = dyn_cast<rondo::MergeRowsOp>(def))
+    return evaluateMerge(merge, panel);
   if (isa<rondo::ExitOp>(def))
     return evaluateExit(cast<OpResult>(value), panel);
   if (auto fill = dyn_cast<rondo::FillOp>(def))

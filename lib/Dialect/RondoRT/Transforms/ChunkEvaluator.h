@@ -70,6 +70,7 @@ private:
   mlir::Value evaluateRope(RopeOp rope, int64_t panel);
   mlir::Value evaluateScale(ScaleOp scale, int64_t panel);
   mlir::Value evaluateExit(mlir::OpResult result, int64_t panel);
+  mlir::Value evaluateMerge(MergeRowsOp merge, int64_t panel);
   /// `scalars` in the first lanes of a chunk, zeros behind them.
   mlir::Value makeChunk(mlir::Location loc,
                         llvm::ArrayRef<mlir::Value> scalars);

@@ -92,7 +92,8 @@ bool isRowNorm(Operation *op) {
 
 /// Whether `op` has a stage of its own, between values in memory.
 bool standsAlone(Operation *op) {
-  return isa<rt::CopyOp, rondo::FillOp, rondo::ExitOp>(op);
+  return isa<rt::CopyOp, rondo::FillOp, rondo::ExitOp, rondo::RouteOp,
+             rondo::SelectRowsOp, rondo::MergeRowsOp>(op);
 }
 
 /// Whether `op` cannot be computed from flat chunks of its operands alone, so

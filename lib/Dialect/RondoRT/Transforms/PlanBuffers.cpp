@@ -127,6 +127,10 @@ private:
         rewriteAttend(attend, targets, scratch);
       else if (auto embed = dyn_cast<rt::EmbedOp>(op))
         rewriteEmbed(embed, targets);
+      else if (auto route = dyn_cast<rt::RouteOp>(op))
+        rewriteRoute(route, targets);
+      else if (auto select = dyn_cast<rt::SelectRowsOp>(op))
+        rewriteSelect(select, targets);
     }
     plan.scratchBytes = std::max(plan.scratchBytes, scratch);
   }
@@ -203,6 +207,26 @@ private:
                       2 * getPartialBytes(valueLanes) + RONDO_RT_ALIGNMENT);
   }
 
+  void rewriteRoute(rt::RouteOp route, DenseMap<Value, Value> &targets) {
+    OpBuilder at(route);
+    rt::RouteOp::create(at, route.getLoc(), Type(), route.getRule(),
+                        route.getScores(), route.getRecord(),
+                        targets.lookup(route.getResult()), route.getColumns(),
+                        route.getFunction(), route.getAlpha(),
+                        route.getAdditive(), route.getCapacitiesAttr(),
+                        route.getThresholdAttr(), route.getBiasesAttr(),
+                        at.getI64IntegerAttr(buffers.shared.lookup(route)));
+    route.erase();
+  }
+
+  void rewriteSelect(rt::SelectRowsOp select, DenseMap<Value, Value> &targets) {
+    OpBuilder at(select);
+    rt::SelectRowsOp::create(
+        at, select.getLoc(), Type(), select.getSource(), select.getRecord(),
+        targets.lookup(select.getResult()), select.getPlaces());
+    select.erase();
+  }
+
   void rewriteEmbed(rt::EmbedOp embed, DenseMap<Value, Value> &targets) {
     OpBuilder at(embed);
     rt::EmbedOp::create(at, embed.getLoc(), Type(), embed.getTableAttr(),
@@ -239,6 +263,8 @@ LogicalResult rondo::rt::planBuffers(ModuleOp module) {
   auto set = [&](StringRef name, int64_t value) {
     module->setAttr(name, builder.getI64IntegerAttr(value));
   };
+  if (plan.selection)
+    set("rondo_rt.selection", *plan.selection);
   set("rondo_rt.arena_bytes", plan.arenaBytes);
   set("rondo_rt.scratch_bytes", plan.scratchBytes);
   set("rondo_rt.weight_bytes", planWeights(module));

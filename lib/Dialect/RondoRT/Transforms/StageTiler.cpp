@@ -71,6 +71,10 @@ private:
     Block &block = stage.getBody().front();
     for (auto attend : block.getOps<rondo::AttendOp>())
       return tileAttend(attend);
+    for (auto route : block.getOps<rondo::RouteOp>())
+      return tileRoute(route);
+    for (auto select : block.getOps<rondo::SelectRowsOp>())
+      return tileSelect(select);
     if (!block.getOps<rondo::EmbedOp>().empty())
       return llvm::all_of(
           block.getOps<rondo::EmbedOp>(),
@@ -109,6 +113,34 @@ private:
         /*scratch=*/IntegerAttr(),
         /*shared=*/IntegerAttr());
     results.map(attend.getResult(), op.getResult());
+    return true;
+  }
+
+  bool tileRoute(rondo::RouteOp route) {
+    FlatSymbolRefAttr biases = route.getBiasesAttr();
+    if (biases)
+      biases = FlatSymbolRefAttr::get(context.weights.getVector(
+          biases, getFlatLayout(route.getScores().getType()), /*repeat=*/1));
+    auto op = rt::RouteOp::create(
+        builder, route.getLoc(),
+        context.layouts.getPhysicalType(route.getNext()), route.getRule(),
+        context.physical.lookup(route.getScores()),
+        context.physical.lookup(route.getRecord()), /*target=*/Value(),
+        route.getScores().getType().getDimSize(1), route.getFunction(),
+        route.getAlpha(), route.getAdditive(), route.getCapacitiesAttr(),
+        route.getThresholdAttr(), biases, /*shared=*/IntegerAttr());
+    results.map(route.getNext(), op.getResult());
+    return true;
+  }
+
+  bool tileSelect(rondo::SelectRowsOp select) {
+    auto op = rt::SelectRowsOp::create(
+        builder, select.getLoc(),
+        context.layouts.getPhysicalType(select.getResult()),
+        context.physical.lookup(select.getInput()),
+        context.physical.lookup(select.getRecord()), /*target=*/Value(),
+        select.getPlaces());
+    results.map(select.getResult(), op.getResult());
     return true;
   }
 
@@ -467,6 +499,15 @@ private:
     return arith::AddFOp::create(inside, linear.getLoc(), chunk, load);
   }
 
+  /// `chunk` from lane `column` on.
+  static Value moveToFront(OpBuilder &builder, Value chunk, int64_t column) {
+    SmallVector<int64_t> lanes;
+    for (int64_t lane = 0; lane < kLanes; ++lane)
+      lanes.push_back((lane + column) % kLanes);
+    return vector::ShuffleOp::create(builder, chunk.getLoc(), chunk, chunk,
+                                     lanes);
+  }
+
   bool emitEffect(Operation *op, TileGroup &group, OpBuilder &inside,
                   Value unit, ChunkEvaluator &chunks) {
     for (int64_t panel = 0; panel < group.panels; ++panel) {
@@ -474,6 +515,8 @@ private:
         Value chunk = chunks.get(trace.getValue(), panel);
         if (!chunk)
           return false;
+        if (int64_t column = trace.getColumn())
+          chunk = moveToFront(inside, chunk, column);
         rt::TraceOp::create(inside, op->getLoc(), chunk,
                             op->getAttrOfType<IntegerAttr>("point").getInt(),
                             trace.getWidth(), op->hasAttr("fixed"), unit);

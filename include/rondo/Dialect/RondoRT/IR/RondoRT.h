@@ -22,6 +22,22 @@ namespace rondo::rt {
 /// Outputs of one weight panel, lanes of one chunk of a row.
 inline constexpr int64_t kLanes = 32;
 
+/// Where `rondo_rt.select_rows` lists the rows it selects, in bytes from the
+/// start of the list: a context with them as its rows, their descriptors, their
+/// numbers among all rows, and of each row of the step its number among them,
+/// RONDO_RT_NONE if it is not selected.
+struct SelectionLayout {
+  explicit SelectionLayout(int64_t rows) : rows(rows) {}
+
+  static constexpr int64_t kContext = 0;
+  static constexpr int64_t kDescriptors = 192;
+  int64_t getNumbers() const { return kDescriptors + rows * 32; }
+  int64_t getPlaces() const { return getNumbers() + rows * 4; }
+  int64_t getBytes() const { return (getPlaces() + rows * 4 + 63) / 64 * 64; }
+
+  int64_t rows; // most rows of a step
+};
+
 /// Up to so many rows every thread prepares all of them for itself instead of
 /// sharing the work and waiting (0.2-0.5 us a row against a barrier).
 inline constexpr int64_t kFewRows = 8;

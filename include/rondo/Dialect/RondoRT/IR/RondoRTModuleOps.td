@@ -54,7 +54,8 @@ def RondoRT_BodyOp : RondoRT_Op<"body", [
     next. `inputs` and `outputs` name the state of each argument and returned
     value. A prelude takes the tokens as its one argument; a coda returns the
     model's results, whose names and widths are in the module's attribute
-    `rondo_rt.outputs`.
+    `rondo_rt.outputs`. A body that is `selected` is executed for the rows that the
+    last `rondo.select_rows` left, all others for all rows of the step.
 
     Rules:
     - (body_c1) the region has one block, ended by `rondo_rt.return`;
@@ -78,11 +79,12 @@ def RondoRT_BodyOp : RondoRT_Op<"body", [
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, RondoRT_BodyKindAttr:$kind,
                        I64Attr:$number, I64Attr:$caches,
-                       DenseI64ArrayAttr:$inputs, DenseI64ArrayAttr:$outputs);
+                       DenseI64ArrayAttr:$inputs, DenseI64ArrayAttr:$outputs,
+                       UnitAttr:$selected);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
     $sym_name `` $kind $number `caches` `(` $caches `)` `inputs` $inputs `outputs` $outputs
-    attr-dict-with-keyword $body
+    (`selected` $selected^)? attr-dict-with-keyword $body
   }];
   let hasVerifier = 1;
 }

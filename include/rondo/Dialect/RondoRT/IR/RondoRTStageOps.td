@@ -25,8 +25,8 @@ def RondoRT_StageOp : RondoRT_Op<"stage", [
     Phase `step`: holds `rondo` operations on rows. Phase `tiled`: is written for
     one row: scalar statistics, `rondo_rt.reduce`, `rondo_rt.pack` (the
     *prologue*, once for each row), then `rondo_rt.tile` operations, whose units
-    are divided among the threads; or one `rondo_rt.attend`, or some
-    `rondo_rt.embed`. Phase `buffers`: results are gone, tiles store to buffers.
+    are divided among the threads; or one `rondo_rt.attend`, `rondo_rt.route` or
+    `rondo_rt.select_rows`, or some `rondo_rt.embed`. Phase `buffers`: results are gone, tiles store to buffers.
 
     Rules:
     - (stage_c1) the region has one block, ended by `rondo_rt.yield`;
@@ -266,6 +266,72 @@ def RondoRT_EmbedOp : RondoRT_Op<"embed", [
   let assemblyFormat = [{
     $table (`by` $field^)? `width` `(` $width `)` `scale` $scale (`into` $target^ `:` type($target))?
     attr-dict (`->` type($result)^)?
+  }];
+}
+
+//===----------------------------------------------------------------------===//
+// Routing
+//===----------------------------------------------------------------------===//
+
+def RondoRT_RouteOp : RondoRT_Op<"route", [
+    DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "records of rows that a router decides about";
+  let description = [{
+    As `rondo.route`. `biases` name a `rondo_rt.vector`. `shared` (bytes in the
+    arena, for the gates of all rows) is set at phase `buffers`.
+
+    Rules:
+    - (route_c1) the symbol names a `rondo_rt.vector`.
+  }];
+  let arguments = (ins Rondo_RouteRuleAttr:$rule, RondoRT_Rows:$scores, RondoRT_Rows:$record,
+                       Optional<AnyMemRef>:$target, I64Attr:$columns,
+                       Rondo_RouteFunctionAttr:$function, F32Attr:$alpha, UnitAttr:$additive,
+                       OptionalAttr<Rondo_CapacitiesAttr>:$capacities,
+                       OptionalAttr<F32Attr>:$threshold,
+                       OptionalAttr<FlatSymbolRefAttr>:$biases, OptionalAttr<I64Attr>:$shared);
+  let results = (outs Optional<AnyRankedTensor>:$result);
+  let assemblyFormat = [{
+    `` $rule $scores `,` $record (`into` $target^)? `columns` `(` $columns `)`
+    custom<Keyword>($function) `alpha` $alpha (`additive` $additive^)? (`capacities` custom<Capacities>($capacities)^)?
+    (`threshold` $threshold^)? (`biases` $biases^)? (`shared` `(` $shared^ `)`)?
+    attr-dict `:` type($scores) `,` type($record) (`,` type($target)^)? (`->` type($result)^)?
+  }];
+}
+
+def RondoRT_SelectRowsOp : RondoRT_Op<"select_rows", []> {
+  let summary = "the rows that a visit computes, one after the other";
+  let description = [{
+    As `rondo.select_rows`. Leaves a context of the selected rows, their
+    descriptors and their numbers in the arena, at the module's attribute
+    `rondo_rt.selection`; bodies that are `selected` run with it.
+  }];
+  let arguments = (ins RondoRT_Rows:$source, RondoRT_Rows:$record, Optional<AnyMemRef>:$target,
+                       Rondo_PlacesAttr:$places);
+  let results = (outs Optional<AnyRankedTensor>:$result);
+  let assemblyFormat = [{
+    $source `by` $record (`into` $target^)? `places` custom<Keyword>($places)
+    attr-dict `:` type($source) `,` type($record) (`,` type($target)^)? (`->` type($result)^)?
+  }];
+}
+
+def RondoRT_IsSelectedOp : RondoRT_Op<"is_selected", []> {
+  let summary = "whether the last selection has the row";
+  let results = (outs I1:$result);
+  let assemblyFormat = "attr-dict";
+}
+
+def RondoRT_LoadSelectedOp : RondoRT_Op<"load_selected", []> {
+  let summary = "one chunk of what selected rows left for the row";
+  let description = [{
+    Chunk `index * panels + panel` of the selected row that the row is; of any row if
+    the selection does not have it.
+  }];
+  let arguments = (ins RondoRT_Rows:$source, Index:$index,
+                       DefaultValuedAttr<I64Attr, "1">:$panels,
+                       DefaultValuedAttr<I64Attr, "0">:$panel);
+  let results = (outs RondoRT_Chunk:$result);
+  let assemblyFormat = [{
+    $source `[` $index (`*` $panels^)? (`+` $panel^)? `]` attr-dict `:` type($source)
   }];
 }
 
