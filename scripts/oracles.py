@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ORACLES = ROOT / "test" / "oracles"
 
 # Folders of test/oracles whose models rondoc imports. The others are expected outputs of the reference models only.
-IMPORTED_FAMILIES = frozenset({"albert", "gemma", "gpt_neox", "huginn", "llama", "nanbeige", "ouro", "rrt"})
+IMPORTED_FAMILIES = frozenset({"albert", "gemma", "gpt_neox", "huginn", "llama", "mor", "nanbeige", "ouro", "rrt"})
 
 # Kinds of tensors (first part of the name) that must be compared where a case expects them.
 RECURSION_KINDS = frozenset({"hidden", "layer", "stack", "router", "selected", "depth", "exit"})

@@ -44,6 +44,7 @@ struct Texts {
   std::string target = "cpu:native";
   std::string weights = "keep";
   std::string kv;
+  std::string routing;
   std::string lora;
   std::string optimization;
   std::string from, to = "artifact";
@@ -171,6 +172,10 @@ void CommandLine::addModel() {
       group, "NAME");
   addFlag("--force-kv-policy", options.input.forceKVPolicy,
           "accept a policy that the checkpoint is not trained for", group);
+  add("--routing", texts.routing,
+      "rows of a router of experts: released (as its authors' code) or causal",
+      group, "MODE")
+      ->check(quiet(CLI::IsMember({"released", "causal"})));
   add("--lora", texts.lora, "auto, merge or separate (default auto)", group,
       "MODE")
       ->check(quiet(CLI::IsMember({"auto", "merge", "separate"})));
@@ -257,6 +262,9 @@ llvm::Error CommandLine::finishInput() {
   }
   if (options.input.forceKVPolicy && options.input.kvPolicy.empty())
     return makeError("--force-kv-policy needs --kv-policy=NAME");
+  if (!texts.routing.empty())
+    options.input.routing =
+        texts.routing == "causal" ? RoutingMode::Causal : RoutingMode::Released;
   if (options.input.path.empty())
     return makeError("no input; give a model folder, a .gguf or a .mlir file");
   return llvm::Error::success();

@@ -151,8 +151,8 @@ Error Compilation::makeFolders() {
 
 Error Compilation::readModule() {
   const InputOptions &from = options.input;
-  if (!from.loops.empty() || !from.kvPolicy.empty())
-    return makeError("--loop and --kv-policy change the import of a "
+  if (!from.loops.empty() || !from.kvPolicy.empty() || from.routing)
+    return makeError("--loop, --kv-policy and --routing change the import of a "
                      "checkpoint; '" +
                      from.path + "' is a module that has its schedule");
   auto text = openModuleText(from.path);
@@ -210,6 +210,7 @@ Error Compilation::readInput() {
   how.adapter = from.adapter;
   how.kvPolicy = from.kvPolicy;
   how.forceKVPolicy = from.forceKVPolicy;
+  how.routing = from.routing;
   Expected<Import> imported = importCheckpoint(how, context);
   if (!imported)
     return imported.takeError();

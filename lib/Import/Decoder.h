@@ -19,7 +19,7 @@
 #ifndef RONDO_LIB_IMPORT_DECODER_H
 #define RONDO_LIB_IMPORT_DECODER_H
 
-#include "LayerKeys.h"
+#include "Router.h"
 #include "Tensors.h"
 
 #include "rondo/Dialect/Rondo/IR/Rondo.h"
@@ -106,6 +106,8 @@ struct Decoder {
   std::shared_ptr<const LayerKeys> layerKeys;
   Schedule schedule;
   std::optional<ExitGate> exit;
+  /// Selects the rows that visits of the looped segment compute.
+  std::optional<Router> router;
   /// KV policy that the weights are trained for.
   std::string trainedKV = "per-depth";
   /// Every execution of a layer is a trace point `layer`.

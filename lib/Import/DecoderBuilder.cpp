@@ -16,7 +16,7 @@
 //     %logits = rondo.linear %n, [@head]
 //
 //===----------------------------------------------------------------------===//
-#include "RowBuilder.h"
+#include "RouteBuilder.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/STLExtras.h"
@@ -43,29 +43,50 @@ public:
         llvm::any_of(decoder.schedule.segments, [](const Segment &segment) {
           return !segment.kv.appends(segment.visits - 1);
         });
-    for (const LayerGroup &group : params.groups) {
-      buildBlock(group, /*appends=*/true);
-      if (reuses)
-        buildBlock(group, /*appends=*/false);
+    bool isPlain = llvm::any_of(decoder.schedule.segments,
+                                [&](const Segment &s) { return !isRouted(s); });
+    for (const LayerGroup &group : params.groups)
+      for (bool isSelected : {false, true}) {
+        if (isSelected ? !decoder.router : !isPlain)
+          continue;
+        buildBlock(group, {/*appends=*/true, isSelected});
+        if (reuses && (isSelected || !decoder.router))
+          buildBlock(group, {/*appends=*/false, isSelected});
+      }
+    if (decoder.router) {
+      router.emplace(builder, loc, rows, decoder, *params.router);
+      router->buildBlocks();
     }
     buildFunction();
     return std::move(module);
   }
 
 private:
-  static std::string getBlockName(const LayerGroup &group, bool appends) {
-    return (appends ? "layer" : "layer_reuse") + group.suffix;
+  /// What tells the blocks of one layer apart.
+  struct Variant {
+    bool appends;    // else it reads what an earlier execution left
+    bool isSelected; // it computes the rows that a router selected
+  };
+
+  static std::string getBlockName(const LayerGroup &group, Variant variant) {
+    return std::string(variant.isSelected ? "routed_layer" : "layer") +
+           (variant.appends ? "" : "_reuse") + group.suffix;
+  }
+
+  bool isRouted(const Segment &segment) const {
+    return decoder.router && segment.looped;
   }
 
   //===--- Blocks ---------------------------------------------------------===//
 
-  /// One layer. Unless it `appends`, it reads the keys and values that an
+  /// One layer. Unless it appends, it reads the keys and values that an
   /// earlier execution left in its slot.
-  void buildBlock(const LayerGroup &group, bool appends) {
+  void buildBlock(const LayerGroup &group, Variant variant) {
+    bool appends = variant.appends;
     OpBuilder::InsertionGuard guard(builder);
     RankedTensorType type = rows.getRows(decoder.hidden);
     auto block =
-        BlockOp::create(builder, loc, getBlockName(group, appends),
+        BlockOp::create(builder, loc, getBlockName(group, variant),
                         builder.getFunctionType({type}, {type}), /*caches=*/1);
     Block *body = builder.createBlock(&block.getBody(), {}, {type}, {loc});
     Value x = body->getArgument(0);
@@ -174,6 +195,8 @@ private:
                          /*visit=*/nullptr);
     if (segment.layerMajor)
       return buildLayerMajor(segment, x, base);
+    if (isRouted(segment))
+      return buildRouted(segment, x, base);
     Carried carried = beginVisits(x);
     for (const VisitRange &range : getRanges(segment))
       carried =
@@ -183,6 +206,23 @@ private:
             return state;
           });
     return endVisits(segment, carried);
+  }
+
+  /// Visits of the rows that a router selects.
+  Value buildRouted(const Segment &segment, Value x, int64_t base) {
+    Carried carried{x, router->begin(x)};
+    for (const VisitRange &range : getRanges(segment))
+      carried =
+          rows.buildLoop(range.count, carried, [&](Value visit, Carried state) {
+            Value y = router->enter(state[0], state[1], visit, range.first);
+            y = buildLayers(segment, y, base, &range, visit);
+            state[0] = router->leave(y, state[0], state[1]);
+            if (!decoder.router->isChoice())
+              rows.trace("hidden", state[0]);
+            return state;
+          });
+    rows.trace("depth", carried[1], /*isSingle=*/true, TraceForm::Integers);
+    return router->end(carried[0], x, carried[1]);
   }
 
   //===--- Visits ---------------------------------------------------------===//
@@ -318,8 +358,10 @@ private:
     };
     int64_t firstLayer = site.part.first - site.part.group->first;
     auto apply = ApplyOp::create(
-        builder, loc, x.getType(), getBlockName(*site.part.group, appends), x,
-        indices, getMap(inner + firstLayer), getMap(side),
+        builder, loc, x.getType(),
+        getBlockName(*site.part.group,
+                     {appends, site.range && decoder.router.has_value()}),
+        x, indices, getMap(inner + firstLayer), getMap(side),
         getMap(slot + inner * site.layerStride));
     if (site.part.isTraced)
       rows.trace("layer", apply.getResult(0));
@@ -332,6 +374,7 @@ private:
   OpBuilder builder;
   RowBuilder rows;
   DecoderParams params;
+  std::optional<RouteBuilder> router;
   int64_t nextSlot = 0;
 };
 } // namespace

@@ -147,6 +147,8 @@ private:
     if (role.isNorm && keys.hasOwnNorms(layer))
       return takeDepths(layer, role.name, role.shape, stored);
     std::string key = keys.getShared(layer, role.name);
+    if (keys.mayVary(layer, role.name) && !isShared(layer, role.name))
+      return takeDepths(layer, role.name, role.shape, stored);
     if (role.part && !role.part->isFirst) {
       stored.tensors.push_back(tensors.lookup(key));
       return true;
@@ -161,6 +163,15 @@ private:
                        "the sharing, or store equal copies");
     }
     return !tensors.hasFailed();
+  }
+
+  /// Whether all depths have the same tensor.
+  bool isShared(int64_t layer, StringRef name) {
+    return llvm::all_of(
+        keys.getCopies(layer, name), [&](const std::string &copy) {
+          return !tensors.contains(copy) ||
+                 tensors.areCopies(copy, keys.getShared(layer, name));
+        });
   }
 
   bool takeDepths(int64_t layer, StringRef name, ArrayRef<int64_t> shape,
@@ -262,6 +273,8 @@ public:
     params.finalNorm = declareNorm("final_norm", keys.finalNorm);
     if (decoder.exit)
       params.exitGate = declareExitGate(decoder.exit->name);
+    if (decoder.router)
+      params.router = declareRouter(*decoder.router);
     if (decoder.tied) {
       params.head = params.embedding;
       tensors.takeCopy(keys.head, keys.embedding,
@@ -290,6 +303,41 @@ private:
                                 {1, decoder.hidden});
     gate.bias = declareSingle("exit_gate_bias", (name + ".bias").str(), {1});
     return gate;
+  }
+
+  RouterParams declareRouter(const Router &router) {
+    int64_t hidden = decoder.hidden, inner = 2 * hidden;
+    int64_t outputs = router.isChoice() ? decoder.schedule.getVisits() : 1;
+    RouterParams params;
+    for (StringRef end : {".weight", ".0.weight", ".2.weight"})
+      if (router.hasAuxiliary)
+        tensors.ignoreSuffix((".mlp_router.router" + end).str());
+    if (router.isMLP) {
+      params.first =
+          declareOfVisits(router, "router_in", ".0.weight", {inner, hidden});
+      params.second =
+          declareOfVisits(router, "router_out", ".2.weight", {outputs, inner});
+    } else {
+      params.first =
+          declareOfVisits(router, "router", ".weight", {outputs, hidden});
+    }
+    if (router.hasBiases)
+      params.biases = declareSingle("router_bias", router.biasesKey, {outputs});
+    return params;
+  }
+
+  /// A matrix of all routers.
+  LinearParams declareOfVisits(const Router &router, StringRef symbol,
+                               StringRef end, ArrayRef<int64_t> shape) {
+    Stored stored;
+    stored.varies = !router.isChoice();
+    for (const std::string &key : router.keys)
+      stored.tensors.push_back(tensors.take(key + end.str(), shape));
+    if (tensors.hasFailed())
+      return LinearParams();
+    return {declareParam(symbol.str(), {&stored}, /*isStack=*/false, shape,
+                         /*part=*/std::nullopt),
+            std::nullopt, std::nullopt};
   }
 
   Param declareSingle(StringRef symbol, StringRef key,

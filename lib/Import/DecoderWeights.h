@@ -69,11 +69,19 @@ struct LayerGroup {
   std::optional<Param> encoding;
 };
 
+/// The matrices of routers, of all visits or one for each.
+struct RouterParams {
+  LinearParams first;
+  std::optional<LinearParams> second; // behind a GELU
+  std::optional<Param> biases;
+};
+
 /// All parameters of a decoder.
 struct DecoderParams {
   Param embedding, head;
   NormParams finalNorm;
   std::optional<LinearParams> exitGate;
+  std::optional<RouterParams> router;
   std::vector<LayerGroup> groups;
 };
 

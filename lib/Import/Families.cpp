@@ -14,7 +14,8 @@ using namespace llvm;
 using namespace rondo;
 
 static const Family kFamilies[] = {
-    {"llama", "LlamaForCausalLM", readLlama},
+    {"llama", "LlamaForCausalLM", readLlama, /*open=*/nullptr,
+     "MoRLlamaForCausalLM"},
     {"nanbeige", "NanbeigeForCausalLM", readNanbeige},
     {"gemma", "GemmaForCausalLM", readGemma},
     {"gpt_neox", "GPTNeoXForCausalLM", readGPTNeoX},

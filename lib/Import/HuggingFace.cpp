@@ -225,6 +225,15 @@ readCompanions(StringRef folder, const json::Object &config, ImportLog &log) {
   return companions;
 }
 
+/// Whether a configuration is of Mixture-of-Recursions, whose routers stand in
+/// another file.
+static bool isRoutedClass(const json::Object &config) {
+  const json::Array *classes = config.getArray("architectures");
+  return classes && any_of(*classes, [](const json::Value &name) {
+           return name.getAsString() == StringRef("MoRLlamaForCausalLM");
+         });
+}
+
 Expected<Import> rondo::importHuggingFace(const ImportOptions &options,
                                           mlir::MLIRContext &context) {
   std::string path = joinPath(options.path, kConfig);
@@ -254,9 +263,17 @@ Expected<Import> rondo::importHuggingFace(const ImportOptions &options,
   else
     decoder = (*family)->read(reader);
   if (!training->isEmpty() && !reader.hasFailed())
-    training->apply(reader, decoder);
+    training->apply(reader, decoder, options.routing);
   if (Error error = reader.finish())
     return std::move(error);
+  if (isRoutedClass(*config) && !decoder.router)
+    return importError(quoted(path) +
+                       ": 'architectures' is of a model with a router, but no "
+                       "train_config.yaml beside it enables 'mor', which says "
+                       "how it routes; add that file");
+  if (options.routing && !decoder.router)
+    return importError("--routing is for models with a router, which " +
+                       quoted(options.path) + " does not have; leave it out");
   Expected<Companions> companions = readCompanions(options.path, *config, log);
   if (!companions)
     return companions.takeError();

@@ -34,6 +34,10 @@ public:
                                                    llvm::StringRef name) const {
     return {};
   }
+  /// Whether copies that differ are tensors of their depths.
+  virtual bool mayVary(int64_t layer, llvm::StringRef name) const {
+    return false;
+  }
   /// Key of the tensor of one depth.
   virtual std::string getAtDepth(int64_t layer, int64_t depth,
                                  llvm::StringRef name) const;

@@ -93,6 +93,12 @@ llvm::Error rondo::applyOptions(Decoder &decoder, const ImportOptions &options,
     return importError("KV policy 'last-exited' is not supported with early "
                        "exits: rows that exit run on and fill their slots, as "
                        "they do in training; leave --kv-policy out");
+  if (decoder.router && !options.kvPolicy.empty() &&
+      options.kvPolicy != decoder.trainedKV)
+    return importError("rows that a router selects keep the KV policy that "
+                       "they are trained with, '" +
+                       llvm::Twine(decoder.trainedKV) +
+                       "'; leave --kv-policy out");
   llvm::Expected<std::string> policy =
       applyKVPolicy(decoder.schedule, decoder.trainedKV, options);
   if (!policy)

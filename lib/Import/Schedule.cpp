@@ -21,6 +21,13 @@ bool Schedule::isLooped() const {
   return any_of(segments, [](const Segment &s) { return s.looped; });
 }
 
+int64_t Schedule::getVisits() const {
+  int64_t most = 1;
+  for (const Segment &segment : segments)
+    most = std::max(most, segment.visits);
+  return most;
+}
+
 std::string Schedule::describe() const {
   std::string text;
   raw_string_ostream os(text);

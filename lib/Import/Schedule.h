@@ -46,6 +46,8 @@ struct Schedule {
   bool finalNorm = true;
 
   bool isLooped() const;
+  /// Visits of the segment that is visited most.
+  int64_t getVisits() const;
   /// For the log: "layers 0-3, layers 4-7 x 3 visits; 16 executions, 16 KV
   /// slots".
   std::string describe() const;

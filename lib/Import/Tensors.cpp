@@ -133,6 +133,11 @@ TensorTable::takeStack(ArrayRef<std::string> keys, ArrayRef<int64_t> shape) {
   return stack;
 }
 
+bool TensorTable::areCopies(StringRef key, StringRef other) const {
+  const ArchiveTensor *one = lookup(key), *two = lookup(other);
+  return one && two && areEqual(*one, *two);
+}
+
 void TensorTable::takeCopy(StringRef key, StringRef original,
                            StringRef reason) {
   Entry *copy = find(key);

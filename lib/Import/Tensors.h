@@ -42,6 +42,8 @@ public:
   /// `reason` says in the error why they should be equal and what to do.
   void takeCopy(llvm::StringRef key, llvm::StringRef original,
                 llvm::StringRef reason);
+  /// Whether both are stored and have the same bits.
+  bool areCopies(llvm::StringRef key, llvm::StringRef other) const;
   /// Whether `key` is stored, taken or not.
   bool contains(llvm::StringRef key) const { return tensors.contains(key); }
   /// The stored tensor, taken or not, or null.

@@ -94,10 +94,10 @@ Error TrainingFolder::check() const {
   auto fail = [&](const Twine &text) {
     return importError(quoted(trainingPath) + ": " + text);
   };
-  if (isEnabled("mor"))
-    return fail("'mor.enable' is set; models with routers are not supported "
-                "yet, take one that was trained with 'recursive' alone");
-  for (StringRef section : {"relaxation", "kv_sharing"})
+  if (isEnabled("mor") && isEnabled("relaxation"))
+    return fail("'mor' and 'relaxation' are both enabled, which the training "
+                "code does not combine; take one of them");
+  for (StringRef section : {"relaxation", "kv_sharing", "mor"})
     if (isEnabled(section) && !isEnabled("recursive"))
       return fail(quoted(section) + " is enabled without 'recursive'; expected "
                                     "both or none");
@@ -140,7 +140,30 @@ bool TrainingFolder::sharesKV(ConfigReader &config,
   return true;
 }
 
-void TrainingFolder::apply(ConfigReader &config, Decoder &decoder) const {
+void TrainingFolder::applyRouter(ConfigReader &config, Decoder &decoder,
+                                 Sharing sharing, bool ownNorms, bool sharesKV,
+                                 std::optional<RoutingMode> mode) const {
+  ConfigReader reader(*training->getObject("mor"), "train_config.yaml: mor",
+                      config.getLog());
+  decoder.router = readRouter(reader, sharing, mode);
+  config.finishNested(reader);
+  if (config.hasFailed())
+    return;
+  decoder.router->sharesKV = sharesKV;
+  // There all rows run the first visit, whether it is merged or not.
+  if (sharesKV && !decoder.router->capacities.empty() &&
+      decoder.router->capacities.front() != 1)
+    return config.fail("'mor.capacity' of the first visit is not 1, whose keys "
+                       "and values the others share; train with 1");
+  decoder.trainedKV = sharesKV ? "shared-first" : "recursion-wise";
+  decoder.traceLayers = false;
+  decoder.layerKeys = std::make_shared<RoutedKeys>(decoder.keys->layerPrefix,
+                                                   std::move(sharing), ownNorms,
+                                                   decoder.router->isChoice());
+}
+
+void TrainingFolder::apply(ConfigReader &config, Decoder &decoder,
+                           std::optional<RoutingMode> routing) const {
   Sharing sharing = Sharing::createPlain(decoder.layers);
   bool ownNorms = false;
   if (training && isEnabled("recursive")) {
@@ -162,6 +185,9 @@ void TrainingFolder::apply(ConfigReader &config, Decoder &decoder) const {
   decoder.layers = sharing.getStored();
   decoder.schedule = sharing.makeSchedule(reusesKV ? KVPolicy::getFirstStep()
                                                    : KVPolicy::getPerDepth());
+  if (training && isEnabled("mor"))
+    return applyRouter(config, decoder, std::move(sharing), ownNorms, reusesKV,
+                       routing);
   if (reusesKV)
     decoder.trainedKV = "first-step";
   decoder.layerKeys = std::make_shared<UnrolledKeys>(

@@ -29,8 +29,10 @@ public:
                                              llvm::StringRef adapter);
 
   bool isEmpty() const { return !training && !adapter; }
-  /// Makes `decoder`, as config.json describes it, what it was trained as.
-  void apply(ConfigReader &config, Decoder &decoder) const;
+  /// Makes `decoder`, as config.json describes it, what it was trained as;
+  /// `routing` is what the user asks of a router.
+  void apply(ConfigReader &config, Decoder &decoder,
+             std::optional<RoutingMode> routing) const;
   /// Opens the adapter's weights, if it has any of its own.
   llvm::Error openAdapter(TensorTable &tensors, ArchiveSet &archives) const;
   /// The name that a tensor would have in a plain Llama.
@@ -40,6 +42,9 @@ private:
   llvm::Error check() const;
   bool isEnabled(llvm::StringRef section) const;
   bool sharesKV(ConfigReader &config, const Sharing &sharing) const;
+  void applyRouter(ConfigReader &config, Decoder &decoder, Sharing sharing,
+                   bool ownNorms, bool sharesKV,
+                   std::optional<RoutingMode> mode) const;
 
   std::string folder;
   std::string trainingPath, adapterFolder;

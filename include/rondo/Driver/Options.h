@@ -53,6 +53,7 @@ struct InputOptions {
   std::string adapter;
   std::vector<LayerLoop> loops;
   std::string kvPolicy;
+  std::optional<RoutingMode> routing;
   bool forceKVPolicy = false;
   /// Phase that a module is at; empty: what it says.
   std::optional<Phase> phase;

@@ -31,6 +31,15 @@ struct LayerLoop {
 /// Reads "FIRST:LAST:TIMES".
 llvm::Expected<LayerLoop> parseLayerLoop(llvm::StringRef text);
 
+/// How a router of experts (Mixture-of-Recursions) selects rows.
+enum class RoutingMode {
+  /// As the authors' code: the largest scores of a call, so that the whole
+  /// prompt decides, and a new token, alone in its call, runs all visits.
+  Released,
+  /// As training meant it: a row goes on if its score is not negative.
+  Causal,
+};
+
 /// What a user decides about an import.
 struct ImportOptions {
   /// A Hugging Face model folder or a GGUF file.
@@ -43,6 +52,8 @@ struct ImportOptions {
   std::string kvPolicy;
   /// Accept a policy that the checkpoint was not trained for.
   bool forceKVPolicy = false;
+  /// Empty: as released. For models with a router of experts.
+  std::optional<RoutingMode> routing;
 };
 
 /// An imported model.

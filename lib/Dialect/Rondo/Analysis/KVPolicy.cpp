@@ -13,9 +13,9 @@
 using namespace rondo;
 
 llvm::Expected<KVPolicy> KVPolicy::parse(llvm::StringRef name) {
-  if (name == "per-depth" || name == "last-exited")
+  if (name == "per-depth" || name == "last-exited" || name == "recursion-wise")
     return getPerDepth();
-  if (name == "first-step")
+  if (name == "first-step" || name == "shared-first")
     return getFirstStep();
   if (name == "none")
     return getNone();
@@ -34,7 +34,8 @@ llvm::Expected<KVPolicy> KVPolicy::parse(llvm::StringRef name) {
       "'" + name +
           "' is not a KV policy of models of fixed depth; known: per-depth, "
           "last-exited, first-step, final-shared, modulo:S, "
-          "first-then-shared:S (S from 1 to 65535), none");
+          "first-then-shared:S (S from 1 to 65535), none; and of models with a "
+          "router: recursion-wise, shared-first");
 }
 
 bool KVPolicy::isChunkInvariant() const {
