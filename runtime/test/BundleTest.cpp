@@ -298,9 +298,9 @@ TEST_CASE("the header must say what the manifest implies") {
 
 TEST_CASE("the code header is checked") {
   CHECK(loadWithCode<uint32_t>(0, 1).mentions("code image has magic"));
-  Result abi = loadWithCode<uint32_t>(4, 2);
+  Result abi = loadWithCode<uint32_t>(4, 3);
   CHECK(abi.code == RONDO_RT_STATUS_UNSUPPORTED);
-  CHECK(abi.mentions("code image has ABI 2"));
+  CHECK(abi.mentions("code image has ABI 3"));
   CHECK(loadWithCode<uint64_t>(16, 64).mentions("code image has magic"));
   CHECK(loadWithCode<uint32_t>(24, 200).mentions("a context of 200"));
   CHECK(loadWithCode<uint32_t>(28, 5).mentions("5 entries"));
