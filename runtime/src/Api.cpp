@@ -308,6 +308,12 @@ const uint32_t *rondo_rt_scheduler_tokens(const rondo_rt_scheduler *scheduler,
   return scheduler->scheduler->tokens(request, count ? *count : ignored);
 }
 
+const uint32_t *rondo_rt_scheduler_visits(const rondo_rt_scheduler *scheduler,
+                                          uint32_t request, uint32_t *count) {
+  uint32_t ignored = 0;
+  return scheduler->scheduler->visits(request, count ? *count : ignored);
+}
+
 const rondo_rt_status *
 rondo_rt_scheduler_request_status(const rondo_rt_scheduler *scheduler,
                                   uint32_t request) {

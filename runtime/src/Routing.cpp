@@ -24,7 +24,7 @@ void Routing::create(const Manifest &manifest) {
 
 void Routing::note(const rondo_rt_row *rows, uint32_t count,
                    const char *arena) {
-  if (computed_.empty())
+  if (empty())
     return;
   for (uint32_t i = 0; i < count; ++i) {
     const rondo_rt_row &row = rows[i];
@@ -40,7 +40,7 @@ void Routing::note(const rondo_rt_row *rows, uint32_t count,
 }
 
 void Routing::truncate(uint32_t sequence, uint32_t length) {
-  if (computed_.empty())
+  if (empty())
     return;
   for (uint32_t position = length; position < lengths_[sequence]; ++position)
     for (int32_t visit = 0; visit <= depths_[sequence][position]; ++visit)

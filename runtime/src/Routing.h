@@ -20,6 +20,8 @@ public:
   /// Nothing is kept for a model without routing.
   void create(const Manifest &manifest);
 
+  /// Whether the model routes nothing.
+  bool empty() const { return computed_.empty(); }
   /// `rondo_rt_context::computed` and its stride.
   const uint32_t *computed() const { return computed_.data(); }
   uint64_t stride() const { return stride_; }

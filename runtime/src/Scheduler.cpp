@@ -184,6 +184,7 @@ Error Scheduler::submit(const rondo_rt_request_options &options,
                               options.token_types + options.token_count);
   request.tokens.reserve(static_cast<size_t>(options.token_count) +
                          options.new_tokens);
+  request.visits.reserve(options.new_tokens);
   request.stopTokens.assign(options.stop_tokens,
                             options.stop_tokens + options.stop_token_count);
   request.promptLength = options.token_count;
@@ -202,6 +203,14 @@ const uint32_t *Scheduler::tokens(uint32_t request, uint32_t &count) const {
   const Request &found = requests_[request];
   count = found.tokens.size() - found.promptLength;
   return found.tokens.data() + found.promptLength;
+}
+
+const uint32_t *Scheduler::visits(uint32_t request, uint32_t &count) const {
+  count = 0;
+  if (request >= requests_.size())
+    return nullptr;
+  count = requests_[request].visits.size();
+  return requests_[request].visits.data();
 }
 
 const rondo_rt_status *Scheduler::status(uint32_t request) const {
@@ -404,6 +413,8 @@ void Scheduler::sampleNext(uint32_t number, const float *logits) {
       randomUnit(request.sampling.seed, number, drawn), token);
   if (error)
     return finish(request, std::move(error));
+  request.visits.push_back(session_.visitsOf(
+      request.sequence, static_cast<uint32_t>(request.tokens.size()) - 1));
   request.tokens.push_back(token);
   bool stop = std::count(request.stopTokens.begin(), request.stopTokens.end(),
                          token) != 0;

@@ -33,6 +33,8 @@ public:
 
   /// New tokens of a request.
   const uint32_t *tokens(uint32_t request, uint32_t &count) const;
+  /// Visits of the row that each of them was drawn from.
+  const uint32_t *visits(uint32_t request, uint32_t &count) const;
   const rondo_rt_status *status(uint32_t request) const;
   const rondo_rt_timing &timing() const { return timing_; }
 
@@ -43,6 +45,7 @@ private:
     std::vector<uint32_t> tokens;     // prompt, then new ones
     std::vector<uint32_t> tokenTypes; // of the prompt; empty: all 0
     std::vector<uint32_t> stopTokens;
+    std::vector<uint32_t> visits; // of the row each new token was drawn from
     uint32_t promptLength = 0;
     uint32_t newTokens = 0; // most to generate
     uint32_t computed = 0;  // of `tokens`

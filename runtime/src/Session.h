@@ -61,7 +61,11 @@ public:
   Team &team() { return *team_; }
   const Team &team() const { return *team_; }
   const KvPool &kv() const { return kv_; }
-  const Routing &routing() const { return routing_; }
+  /// How many visits computed a position.
+  uint32_t visitsOf(uint32_t sequence, uint32_t position) const {
+    return routing_.empty() ? visits_.depth()
+                            : routing_.depth(sequence, position) + 1;
+  }
   const float *logits() const {
     return reinterpret_cast<const float *>(logits_.data());
   }

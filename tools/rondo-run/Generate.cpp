@@ -336,12 +336,17 @@ nlohmann::ordered_json timingJson(const rondo_rt_scheduler *scheduler,
           {"decode_seconds", timing.decode_seconds}};
 }
 
-void printJson(const std::vector<Prompt> &sequences, uint32_t visits,
+void printJson(const std::vector<Prompt> &sequences,
+               const rondo_rt_scheduler *scheduler,
                nlohmann::ordered_json timing) {
   auto array = nlohmann::ordered_json::array();
-  for (const Prompt &tokens : sequences)
-    array.push_back({{"tokens", tokens},
-                     {"depths", std::vector<uint32_t>(tokens.size(), visits)}});
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    uint32_t count = 0;
+    const uint32_t *visits = rondo_rt_scheduler_visits(scheduler, s, &count);
+    array.push_back(
+        {{"tokens", sequences[s]},
+         {"depths", std::vector<uint32_t>(visits, visits + count)}});
+  }
   nlohmann::ordered_json result = {{"sequences", std::move(array)},
                                    {"timing", std::move(timing)}};
   std::printf("%s\n", result.dump().c_str());
@@ -358,9 +363,9 @@ void printText(const std::vector<Prompt> &sequences) {
 /// What is known at the end of a run, or when a signal ended it.
 void printResult(const rondo_rt_scheduler *scheduler,
                  const std::vector<Prompt> &sequences, const Options &options,
-                 uint32_t visits, uint32_t threads) {
+                 uint32_t threads) {
   if (options.output.json)
-    printJson(sequences, visits, timingJson(scheduler, threads));
+    printJson(sequences, scheduler, timingJson(scheduler, threads));
   else if (options.generate.newTokens)
     printText(sequences);
 }
@@ -520,9 +525,7 @@ int rondo_run::generate(rondo_rt_model *model, const Options &options) {
     writer.publish();
     reportSilence(prompts.sequences, options);
   }
-  uint32_t depth =
-      prompts.depths.empty() ? options.execute.depth : prompts.depths.back();
-  printResult(scheduler.get(), sequences, options, depth ? depth : info.depth,
+  printResult(scheduler.get(), sequences, options,
               rondo_rt_session_threads(session.get()));
   return signal;
 }
