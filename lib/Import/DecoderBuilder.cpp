@@ -52,6 +52,9 @@ public:
         buildBlock(group, {/*appends=*/true, isSelected});
         if (reuses && (isSelected || !decoder.router))
           buildBlock(group, {/*appends=*/false, isSelected});
+        if (isSelected && appendsAhead())
+          buildBlock(group, {/*appends=*/true, isSelected,
+                             decoder.schedule.getVisits()});
       }
     if (decoder.router) {
       router.emplace(builder, loc, rows, decoder, *params.router);
@@ -64,13 +67,22 @@ public:
 private:
   /// What tells the blocks of one layer apart.
   struct Variant {
-    bool appends;    // else it reads what an earlier execution left
-    bool isSelected; // it computes the rows that a router selected
+    bool appends;         // else it reads what an earlier execution left
+    bool isSelected;      // it computes the rows that a router selected
+    int64_t versions = 1; // that it appends
   };
+
+  /// Whether the first visit appends the versions of all.
+  bool appendsAhead() const {
+    return llvm::any_of(decoder.schedule.segments, [](const Segment &segment) {
+      return segment.kv == KVPolicy::getHybrid();
+    });
+  }
 
   static std::string getBlockName(const LayerGroup &group, Variant variant) {
     return std::string(variant.isSelected ? "routed_layer" : "layer") +
-           (variant.appends ? "" : "_reuse") + group.suffix;
+           (variant.appends ? "" : "_reuse") +
+           (variant.versions > 1 ? "_first" : "") + group.suffix;
   }
 
   bool isRouted(const Segment &segment) const {
@@ -82,12 +94,12 @@ private:
   /// One layer. Unless it appends, it reads the keys and values that an
   /// earlier execution left in its slot.
   void buildBlock(const LayerGroup &group, Variant variant) {
-    bool appends = variant.appends;
+    int64_t appends = variant.appends ? variant.versions : 0;
     OpBuilder::InsertionGuard guard(builder);
     RankedTensorType type = rows.getRows(decoder.hidden);
-    auto block =
-        BlockOp::create(builder, loc, getBlockName(group, variant),
-                        builder.getFunctionType({type}, {type}), /*caches=*/1);
+    auto block = BlockOp::create(builder, loc, getBlockName(group, variant),
+                                 builder.getFunctionType({type}, {type}),
+                                 variant.versions);
     Block *body = builder.createBlock(&block.getBody(), {}, {type}, {loc});
     Value x = body->getArgument(0);
     x = decoder.order == LayerOrder::Parallel
@@ -98,7 +110,7 @@ private:
     YieldOp::create(builder, loc, x);
   }
 
-  Value buildSequential(const LayerGroup &group, Value x, bool appends) {
+  Value buildSequential(const LayerGroup &group, Value x, int64_t appends) {
     Value q = buildQuery(group, x, appends);
     Value o = rows.linear(attend(q), group.o);
     x = rows.add(x, endBranch(o, group.attentionOutNorm));
@@ -113,15 +125,15 @@ private:
 
   /// The MLP's first half stands before attention and its second one after, so
   /// that matrices that do not need each other are neighbours.
-  Value buildParallel(const LayerGroup &group, Value x, bool appends) {
+  Value buildParallel(const LayerGroup &group, Value x, int64_t appends) {
     Value q = buildQuery(group, x, appends);
     Value inner = buildInner(group, x);
     Value o = rows.linear(attend(q), group.o);
     return rows.add(rows.add(x, o), rows.linear(inner, group.down));
   }
 
-  /// Turned queries; keys and values are appended.
-  Value buildQuery(const LayerGroup &group, Value x, bool appends) {
+  /// Turned queries; keys and values are appended to so many caches.
+  Value buildQuery(const LayerGroup &group, Value x, int64_t appends) {
     Value a = rows.norm(x, group.attentionNorm, decoder);
     Value q;
     if (!appends) {
@@ -130,7 +142,8 @@ private:
       SmallVector<Value> qkv = rows.linear(a, {&group.q, &group.k, &group.v});
       q = qkv[0];
       Value k = turn(qkv[1], group.kNorm, decoder.kvHeads);
-      AppendOp::create(builder, loc, k, qkv[2], /*cache=*/0, decoder.kvHeads);
+      for (int64_t cache = 0; cache < appends; ++cache)
+        AppendOp::create(builder, loc, k, qkv[2], cache, decoder.kvHeads);
     }
     return turn(q, group.qNorm, decoder.heads);
   }
@@ -299,12 +312,16 @@ private:
   /// One visit of a segment: a loop over the layers of each group in it.
   Value buildLayers(const Segment &segment, Value x, int64_t base,
                     const VisitRange *range, Value visit) {
+    // Versions of a layer stand together where one visit appends them all.
+    bool together = segment.kv == KVPolicy::getHybrid();
+    int64_t layerStride = together ? segment.visits : 1;
+    int64_t versionStride = together ? 1 : segment.count;
     for (const Part &part : splitByGroup(segment)) {
-      int64_t slot = base + part.first - segment.first;
+      int64_t slot = base + (part.first - segment.first) * layerStride;
       x = rows.buildLoop(part.count, x, [&](Value layer, Value state) {
-        return buildApply({part, layer, slot, /*layerStride=*/1,
-                           /*versionStride=*/segment.count, range, visit},
-                          state);
+        return buildApply(
+            {part, layer, slot, layerStride, versionStride, range, visit},
+            state);
       });
     }
     return x;
@@ -344,12 +361,13 @@ private:
     SmallVector<Value, 2> indices;
     AffineExpr side = builder.getAffineConstantExpr(0);
     AffineExpr slot = builder.getAffineConstantExpr(site.firstSlot);
-    bool appends = true;
+    Variant variant{/*appends=*/true, /*isSelected=*/false};
     if (site.range) {
       indices.push_back(site.visit);
       side = builder.getAffineDimExpr(0) + site.range->first;
       slot = slot + site.range->version * site.versionStride;
-      appends = site.range->appends;
+      variant = {site.range->appends, decoder.router.has_value(),
+                 site.range->appendsAhead ? decoder.schedule.getVisits() : 1};
     }
     AffineExpr inner = builder.getAffineDimExpr(indices.size());
     indices.push_back(site.layer);
@@ -358,10 +376,8 @@ private:
     };
     int64_t firstLayer = site.part.first - site.part.group->first;
     auto apply = ApplyOp::create(
-        builder, loc, x.getType(),
-        getBlockName(*site.part.group,
-                     {appends, site.range && decoder.router.has_value()}),
-        x, indices, getMap(inner + firstLayer), getMap(side),
+        builder, loc, x.getType(), getBlockName(*site.part.group, variant), x,
+        indices, getMap(inner + firstLayer), getMap(side),
         getMap(slot + inner * site.layerStride));
     if (site.part.isTraced)
       rows.trace("layer", apply.getResult(0));

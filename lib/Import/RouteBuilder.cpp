@@ -20,8 +20,8 @@ void RouteBuilder::buildBlock(
   auto block = BlockOp::create(builder, loc, name,
                                builder.getFunctionType(inputs, results),
                                /*caches=*/0);
-  Block *body = builder.createBlock(
-      &block.getBody(), {}, inputs, SmallVector<Location>(inputs.size(), loc));
+  Block *body = builder.createBlock(&block.getBody(), {}, inputs,
+                                    SmallVector<Location>(inputs.size(), loc));
   YieldOp::create(builder, loc, build(body->getArguments()));
 }
 
@@ -58,8 +58,8 @@ Value RouteBuilder::buildScores(Value x) {
   };
   Value scores = multiply(x, params.first);
   if (params.second)
-    scores = multiply(rows.activate(scores, ActivationKind::GeLU),
-                      *params.second);
+    scores =
+        multiply(rows.activate(scores, ActivationKind::GeLU), *params.second);
   return scores;
 }
 

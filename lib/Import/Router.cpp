@@ -22,7 +22,8 @@ namespace {
 /// Reads the section by its kind of router.
 class RouterReader {
 public:
-  RouterReader(ConfigReader &config, const Sharing &sharing, std::optional<RoutingMode> mode)
+  RouterReader(ConfigReader &config, const Sharing &sharing,
+               std::optional<RoutingMode> mode)
       : config(config), sharing(sharing), mode(mode) {}
 
   Router read() {
@@ -38,7 +39,8 @@ public:
     router.isMLP = kind != "linear";
     router.temperature = config.getPositive("temp");
     config.ignore({"enable", "z_loss", "z_coeff"});
-    config.ignore({isExpert ? StringLiteral("token") : StringLiteral("expert")});
+    config.ignore(
+        {isExpert ? StringLiteral("token") : StringLiteral("expert")});
     const json::Object *object = config.getOptionalObject(type);
     if (!object)
       config.fail("required section " + quoted(type) + " is missing");
@@ -140,9 +142,10 @@ private:
 
   void makeCausal(StringRef sampling) {
     if (sampling != "aux_loss")
-      config.fail("'expert.sampling' is " + quoted(sampling) +
-                  ", but --routing=causal needs a router that is trained to say "
-                  "who goes on, aux_loss; leave it out");
+      config.fail(
+          "'expert.sampling' is " + quoted(sampling) +
+          ", but --routing=causal needs a router that is trained to say "
+          "who goes on, aux_loss; leave it out");
     if (router.capacities.front() != 1)
       config.fail("'capacity' of the first visit is not 1, but "
                   "--routing=causal takes every row there; leave it out");

@@ -61,8 +61,8 @@ public:
   int64_t getDepths(int64_t layer) const override;
   bool hasOwnNorms(int64_t layer) const override;
   std::string getShared(int64_t layer, llvm::StringRef name) const override;
-  llvm::SmallVector<std::string>
-  getCopies(int64_t layer, llvm::StringRef name) const override;
+  llvm::SmallVector<std::string> getCopies(int64_t layer,
+                                           llvm::StringRef name) const override;
   bool mayVary(int64_t layer, llvm::StringRef name) const override;
   std::string getAtDepth(int64_t layer, int64_t depth,
                          llvm::StringRef name) const override;

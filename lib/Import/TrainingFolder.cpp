@@ -135,9 +135,16 @@ bool TrainingFolder::sharesKV(ConfigReader &config,
   if (sharing.getName() == "middle_sequence")
     return fail("'kv_sharing' with middle_sequence does not exist; expected "
                 "another sharing");
-  if (section.getBoolean("update_cache").value_or(false))
-    return fail("'kv_sharing.update_cache' is not supported; train without it");
+  if (updatesKV() && (!isEnabled("mor") || sharing.getName() != "middle_cycle"))
+    return fail("'kv_sharing.update_cache' is for routers of experts with "
+                "middle_cycle; train without it");
   return true;
+}
+
+/// Whether visits replace the shared keys and values of their rows.
+bool TrainingFolder::updatesKV() const {
+  const json::Object *section = training->getObject("kv_sharing");
+  return section && section->getBoolean("update_cache").value_or(false);
 }
 
 void TrainingFolder::applyRouter(ConfigReader &config, Decoder &decoder,
@@ -155,7 +162,13 @@ void TrainingFolder::applyRouter(ConfigReader &config, Decoder &decoder,
       decoder.router->capacities.front() != 1)
     return config.fail("'mor.capacity' of the first visit is not 1, whose keys "
                        "and values the others share; train with 1");
-  decoder.trainedKV = sharesKV ? "shared-first" : "recursion-wise";
+  decoder.trainedKV = !sharesKV     ? "recursion-wise"
+                      : updatesKV() ? "hybrid"
+                                    : "shared-first";
+  if (updatesKV() && decoder.router->rule != RouteRule::TopK)
+    return config.fail("'kv_sharing.update_cache' holds for one call and a "
+                       "router of experts as released; leave --routing out, or "
+                       "train without it");
   decoder.traceLayers = false;
   decoder.layerKeys = std::make_shared<RoutedKeys>(decoder.keys->layerPrefix,
                                                    std::move(sharing), ownNorms,
@@ -183,8 +196,10 @@ void TrainingFolder::apply(ConfigReader &config, Decoder &decoder,
   }
   bool reusesKV = training && sharesKV(config, sharing);
   decoder.layers = sharing.getStored();
-  decoder.schedule = sharing.makeSchedule(reusesKV ? KVPolicy::getFirstStep()
-                                                   : KVPolicy::getPerDepth());
+  decoder.schedule =
+      sharing.makeSchedule(!reusesKV     ? KVPolicy::getPerDepth()
+                           : updatesKV() ? KVPolicy::getHybrid()
+                                         : KVPolicy::getFirstStep());
   if (training && isEnabled("mor"))
     return applyRouter(config, decoder, std::move(sharing), ownNorms, reusesKV,
                        routing);

@@ -42,6 +42,7 @@ private:
   llvm::Error check() const;
   bool isEnabled(llvm::StringRef section) const;
   bool sharesKV(ConfigReader &config, const Sharing &sharing) const;
+  bool updatesKV() const;
   void applyRouter(ConfigReader &config, Decoder &decoder, Sharing sharing,
                    bool ownNorms, bool sharesKV,
                    std::optional<RoutingMode> mode) const;

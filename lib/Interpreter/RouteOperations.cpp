@@ -118,7 +118,8 @@ LogicalResult rondo::interpreter::execute(RouteOp op, Frame &frame) {
   for (auto &[sequence, candidates] : cohorts) {
     if (op.getRule() == RouteRule::TopK)
       keepLargest(candidates,
-                  getCapacity(op.getCapacities()->getValues<double>()[visit], sizes[sequence]));
+                  getCapacity(op.getCapacities()->getValues<double>()[visit],
+                              sizes[sequence]));
     for (const Candidate &candidate : candidates) {
       record.at(candidate.number, kRecordDepth) = visit;
       record.at(candidate.number, kRecordWeight) =
@@ -161,10 +162,10 @@ LogicalResult rondo::interpreter::execute(MergeRowsOp op, Frame &frame) {
   auto put = [&](int64_t number, int64_t from) {
     double weight = record.at(number, kRecordWeight);
     for (int64_t i = 0; i < result.getWidth(); ++i)
-      result.at(number, i) = op.getKind() == MergeKind::Add
-                                 ? result.at(number, i) +
-                                       weight * rows.at(from, i)
-                                 : rows.at(from, i);
+      result.at(number, i) =
+          op.getKind() == MergeKind::Add
+              ? result.at(number, i) + weight * rows.at(from, i)
+              : rows.at(from, i);
   };
   if (rows.selection) {
     for (auto [from, number] : llvm::enumerate(rows.selection->numbers))

@@ -246,7 +246,9 @@ static Error readRouting(const Json &json, Manifest &manifest) {
     place.state = reader.integer("state", 0, kMaxCount);
     place.firstVisit = reader.integer("first_visit", 0, kMaxCount);
     place.visits = reader.integer("visits", 1, INT16_MAX);
-    place.cohort = reader.word("scope", {"row", "cohort"}) == 1;
+    size_t scope = reader.word("scope", {"row", "cohort", "call"});
+    place.cohort = scope > 0;
+    place.call = scope == 2;
     manifest.routing.push_back(place);
   });
   if (error || manifest.routing.empty())

@@ -81,6 +81,7 @@ struct RoutingPlace {
   uint32_t firstVisit = 0; // of the schedule
   uint32_t visits = 0;
   bool cohort = false; // prompts are routed whole
+  bool call = false;   // and nothing continues what a step has computed
 };
 
 /// The KV cache's shape.
@@ -127,6 +128,8 @@ struct Manifest {
   bool routesPrompts() const {
     return !routing.empty() && routing.front().cohort;
   }
+  /// Whether a step is a whole sequence, which nothing continues.
+  bool routesCalls() const { return !routing.empty() && routing.front().call; }
   /// Whether tokens can be drawn from what the model computes.
   bool hasLogits() const { return outputs.front().name == "logits"; }
   /// The tensor `name`, or null.

@@ -121,6 +121,11 @@ Error Scheduler::checkCohort(const rondo_rt_request_options &options) const {
 Error Scheduler::checkRouted(const rondo_rt_request_options &options) const {
   const Manifest &manifest = session_.model().manifest();
   bool recomputes = options.flags & RONDO_RT_REQUEST_RECOMPUTE;
+  if (manifest.routesCalls() && options.new_tokens && !recomputes)
+    return makeError(RONDO_RT_STATUS_UNSUPPORTED,
+                     "the keys and values that this model's router leaves hold "
+                     "for one step, so no new token can read them; recompute "
+                     "the sequence for each new token (rondo-run --recompute)");
   uint64_t rows = options.token_count;
   if (recomputes && options.new_tokens)
     rows += options.new_tokens - 1;

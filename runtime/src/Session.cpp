@@ -346,6 +346,12 @@ Error Session::checkVisible(const rondo_rt_row &row, uint32_t end,
     return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
                      "row %u may see %u positions, sequence %u has %u", index,
                      row.visible, row.sequence, end);
+  if (model_.manifest().routesCalls() && sequences_[row.sequence].length)
+    return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
+                     "row %u continues sequence %u, but the keys and values "
+                     "that this model's router leaves hold for one step; "
+                     "truncate it to 0 and give all its rows in one step",
+                     index, row.sequence);
   if (!model_.manifest().cohort)
     return nullptr;
   if (sequences_[row.sequence].length)

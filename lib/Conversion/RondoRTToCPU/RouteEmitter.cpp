@@ -88,8 +88,8 @@ Value toFloat(CodeBuilder &code, Value integer) {
 }
 
 void storeUnsigned32(CodeBuilder &code, Value value, Value address) {
-  Value narrow = arith::TruncIOp::create(code.b, code.loc, code.b.getI32Type(),
-                                         value);
+  Value narrow =
+      arith::TruncIOp::create(code.b, code.loc, code.b.getI32Type(), value);
   code.store(narrow, address);
 }
 
@@ -205,19 +205,17 @@ private:
       return arith::ConstantOp::create(code.b, code.loc,
                                        code.b.getF64FloatAttr(value));
     };
-    auto capacities =
-        llvm::to_vector(op.getCapacities()->getValues<double>());
+    auto capacities = llvm::to_vector(op.getCapacities()->getValues<double>());
     Value capacity = constant(capacities.front());
     for (size_t i = 1; i < capacities.size(); ++i)
       capacity = code.select(
           code.compare(arith::CmpIPredicate::eq, visit, code.i64(i)),
           constant(capacities[i]), capacity);
     Value count = arith::SIToFPOp::create(code.b, code.loc, f64, rows);
-    Value product =
-        arith::MulFOp::create(code.b, code.loc, capacity, count);
-    return code.max(arith::FPToSIOp::create(code.b, code.loc, code.i64Type(),
-                                            product),
-                    code.i64(1));
+    Value product = arith::MulFOp::create(code.b, code.loc, capacity, count);
+    return code.max(
+        arith::FPToSIOp::create(code.b, code.loc, code.i64Type(), product),
+        code.i64(1));
   }
 
   void emitRanked(Value row) {
@@ -229,28 +227,25 @@ private:
     Value isCandidate = compareFloats(code, Predicate::ORD, gate, gate);
     Value rank = countRows(row, [&](Value other) {
       Value own = load(other);
-      Value isFirst =
-          both(code, compareFloats(code, Predicate::OEQ, own, gate),
-               code.compare(arith::CmpIPredicate::slt, other, row));
+      Value isFirst = both(code, compareFloats(code, Predicate::OEQ, own, gate),
+                           code.compare(arith::CmpIPredicate::slt, other, row));
       return either(code, compareFloats(code, Predicate::OGT, own, gate),
                     isFirst);
     });
     Value visit = emitSide(code, values, row);
     Value most = emitCapacity(visit, countRows(row));
-    Value takes =
-        both(code, isCandidate,
-             code.compare(arith::CmpIPredicate::slt, rank, most));
+    Value takes = both(code, isCandidate,
+                       code.compare(arith::CmpIPredicate::slt, rank, most));
     storeRecord(row, visit, isCandidate, takes, gate);
   }
 
   void emitThreshold(Value row) {
     Value visit = emitSide(code, values, row);
     Value isCandidate = emitIsCandidate(row, visit);
-    Value passes = compareFloats(
-        code, arith::CmpFPredicate::OGE, scores.load(row, 0),
-        code.f32(op.getThreshold()->convertToFloat()));
-    Value isFirst =
-        code.compare(arith::CmpIPredicate::eq, visit, code.i64(0));
+    Value passes =
+        compareFloats(code, arith::CmpFPredicate::OGE, scores.load(row, 0),
+                      code.f32(op.getThreshold()->convertToFloat()));
+    Value isFirst = code.compare(arith::CmpIPredicate::eq, visit, code.i64(0));
     storeRecord(row, visit, isCandidate,
                 both(code, isCandidate, either(code, isFirst, passes)),
                 extract(code, emitGates(row), 0));
@@ -260,8 +255,9 @@ private:
                    Value gate) {
     Value weight = op.getAdditive() ? code.f32(1) : gate;
     Value score = code.select(isCandidate, scores.load(row, 0), getNaN());
-    store(row, code.select(takes, toFloat(code, visit),
-                           record.load(row, kRecordDepth)),
+    store(row,
+          code.select(takes, toFloat(code, visit),
+                      record.load(row, kRecordDepth)),
           code.select(takes, weight, record.load(row, kRecordWeight)), score,
           code.select(takes, code.f32(1), code.f32(0)));
   }
@@ -389,9 +385,8 @@ private:
   /// Behind the selected row before it, if that is of the same sequence and
   /// visit; else behind what earlier steps computed there.
   Value emitDensePlace(Value descriptor, Value number) {
-    Value before =
-        selection.getDescriptor(code.max(code.sub(number, code.i64(1)),
-                                         code.i64(0)));
+    Value before = selection.getDescriptor(
+        code.max(code.sub(number, code.i64(1)), code.i64(0)));
     auto get = [&](Value of, int64_t offset, unsigned bits) {
       return code.loadUnsigned(of, offset, bits);
     };
@@ -402,19 +397,18 @@ private:
     };
     Value follows = both(
         code, code.compare(arith::CmpIPredicate::sgt, number, code.i64(0)),
-        both(code,
-             equals(get(before, offsetof(rondo_rt_row, sequence), 32), sequence),
-             equals(get(before, offsetof(rondo_rt_row, visit), 16), visit)));
-    Value table = code.loadPointer(values.context,
-                                   offsetof(rondo_rt_context, computed));
-    Value stride = get(values.context,
-                       offsetof(rondo_rt_context, computed_stride), 64);
-    Value entry = code.add(code.mul(sequence, stride),
-                           code.add(values.visit, visit));
-    Value behind =
-        code.loadUnsigned(code.at(table, code.mul(entry, 4)), 0, 32);
-    Value next =
-        code.add(get(before, offsetof(rondo_rt_row, place), 32), 1);
+        both(
+            code,
+            equals(get(before, offsetof(rondo_rt_row, sequence), 32), sequence),
+            equals(get(before, offsetof(rondo_rt_row, visit), 16), visit)));
+    Value table =
+        code.loadPointer(values.context, offsetof(rondo_rt_context, computed));
+    Value stride =
+        get(values.context, offsetof(rondo_rt_context, computed_stride), 64);
+    Value entry =
+        code.add(code.mul(sequence, stride), code.add(values.visit, visit));
+    Value behind = code.loadUnsigned(code.at(table, code.mul(entry, 4)), 0, 32);
+    Value next = code.add(get(before, offsetof(rondo_rt_row, place), 32), 1);
     return code.select(follows, next, behind);
   }
 
@@ -434,8 +428,7 @@ SelectionCode::SelectionCode(CodeBuilder &code, ModuleFacts &facts,
                              const BodyValues &values)
     : SelectionCode(code, facts, values.arena) {}
 
-SelectionCode::SelectionCode(CodeBuilder &code, ModuleFacts &facts,
-                             Value arena)
+SelectionCode::SelectionCode(CodeBuilder &code, ModuleFacts &facts, Value arena)
     : code(code), layout(facts.rows), base(code.at(arena, facts.selection)) {}
 
 Value SelectionCode::getContext() {

@@ -454,6 +454,15 @@ static bool isCohort(ArrayRef<rt::BodyOp> bodies) {
   });
 }
 
+/// What is routed together: a row by itself, the rows of a sequence in a step,
+/// or a whole call, whose keys and values no later one may read.
+static StringRef getScope(ModuleOp module, ArrayRef<rt::BodyOp> bodies) {
+  auto policy = module->getAttrOfType<StringAttr>(kKVPolicyAttr);
+  if (policy && policy == "hybrid")
+    return "call";
+  return isCohort(bodies) ? "cohort" : "row";
+}
+
 /// {state, first_visit, visits, scope} of the routed loop, empty if there is
 /// none; the state is that of its records.
 static FailureOr<DictionaryAttr>
@@ -476,8 +485,7 @@ describeRouting(ModuleOp module, ArrayRef<rt::BodyOp> bodies,
           {entry("state", *state), entry("first_visit", visits->first),
            entry("visits", visits->second),
            builder.getNamedAttr(
-               "scope",
-               builder.getStringAttr(isCohort(bodies) ? "cohort" : "row"))});
+               "scope", builder.getStringAttr(getScope(module, bodies)))});
     }
   return routing;
 }

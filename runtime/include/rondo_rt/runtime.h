@@ -394,8 +394,9 @@ RONDO_RT_API void rondo_rt_scheduler_cancel(rondo_rt_scheduler *scheduler);
 RONDO_RT_API const uint32_t *
 rondo_rt_scheduler_tokens(const rondo_rt_scheduler *scheduler, uint32_t request,
                           uint32_t *count);
-/** How many visits the row took that each new token was drawn from: the depth of
- * the session, or what the model's router gave the row; until the next step. */
+/** How many visits the row took that each new token was drawn from: the depth
+ * of the session, or what the model's router gave the row; until the next step.
+ */
 RONDO_RT_API const uint32_t *
 rondo_rt_scheduler_visits(const rondo_rt_scheduler *scheduler, uint32_t request,
                           uint32_t *count);

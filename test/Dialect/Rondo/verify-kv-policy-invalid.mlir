@@ -182,6 +182,34 @@ module attributes {rondo.kv_policy = "per-depth", rondo.trained_kv = ["mudulo:2"
 
 // -----
 
+// Tests that under hybrid a visit appends the version that the first one left
+// for it.
+module attributes {rondo.kv_policy = "hybrid", rondo.trained_kv = ["hybrid"]} {
+  rondo.param @w : tensor<64x64xf32> from ["w"]
+  rondo.block @first(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(2) {
+    %k = rondo.linear %x, [@w] : tensor<?x64xf32> -> tensor<?x64xf32>
+    rondo.append %k, %k cache(0) heads(2) : tensor<?x64xf32>
+    rondo.append %k, %k cache(1) heads(2) : tensor<?x64xf32>
+    %y = rondo.attend %k cache(0) heads(2) kv_heads(2) scale 1.0 causal : tensor<?x64xf32>
+    rondo.yield %y : tensor<?x64xf32>
+  }
+  rondo.block @again(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(1) {
+    %k = rondo.linear %x, [@w] : tensor<?x64xf32> -> tensor<?x64xf32>
+    // expected-error @below {{'rondo.append' op expected KV policy "hybrid" to append version 1 to slot 1, as visits of the layer before, got slot 0 in execution 1}}
+    rondo.append %k, %k cache(0) heads(2) : tensor<?x64xf32>
+    %y = rondo.attend %k cache(0) heads(2) kv_heads(2) scale 1.0 causal : tensor<?x64xf32>
+    rondo.yield %y : tensor<?x64xf32>
+  }
+  func.func @model(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+    %y = rondo.apply @first(%x) layer(0) side(0) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+    // expected-note @below {{executed here}}
+    %z = rondo.apply @again(%y) layer(0) side(1) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+    return %z : tensor<?x64xf32>
+  }
+}
+
+// -----
+
 // Tests that visits which share a version share its slot.
 module attributes {rondo.kv_policy = "modulo:2", rondo.trained_kv = ["modulo:2"]} {
   rondo.param @w : tensor<64x64xf32> from ["w"]

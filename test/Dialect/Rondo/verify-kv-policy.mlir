@@ -64,6 +64,33 @@ module attributes {rondo.kv_policy = "first-step", rondo.trained_kv = ["first-st
 
 // -----
 
+// Tests that under hybrid the first visit appends all versions, and later ones
+// append theirs again.
+module attributes {rondo.kv_policy = "hybrid", rondo.trained_kv = ["hybrid"]} {
+  rondo.param @w : tensor<64x64xf32> from ["w"]
+  rondo.block @first(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(2) {
+    %k = rondo.linear %x, [@w] : tensor<?x64xf32> -> tensor<?x64xf32>
+    rondo.append %k, %k cache(0) heads(2) : tensor<?x64xf32>
+    rondo.append %k, %k cache(1) heads(2) : tensor<?x64xf32>
+    %y = rondo.attend %k cache(0) heads(2) kv_heads(2) scale 1.0 causal : tensor<?x64xf32>
+    rondo.yield %y : tensor<?x64xf32>
+  }
+  rondo.block @again(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(1) {
+    %k = rondo.linear %x, [@w] : tensor<?x64xf32> -> tensor<?x64xf32>
+    rondo.append %k, %k cache(0) heads(2) : tensor<?x64xf32>
+    %y = rondo.attend %k cache(0) heads(2) kv_heads(2) scale 1.0 causal : tensor<?x64xf32>
+    rondo.yield %y : tensor<?x64xf32>
+  }
+  // expected-remark @below {{KV policy 'hybrid' holds for 2 executions on 2 slots}}
+  func.func @model(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+    %y = rondo.apply @first(%x) layer(0) side(0) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+    %z = rondo.apply @again(%y) layer(0) side(1) slot(1) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+    return %z : tensor<?x64xf32>
+  }
+}
+
+// -----
+
 // Tests that another layer's keys and values may be read under per-depth.
 module attributes {rondo.kv_policy = "per-depth", rondo.trained_kv = ["per-depth"]} {
   rondo.param @w layers(2) : tensor<64x64xf32> from ["w0", "w1"]

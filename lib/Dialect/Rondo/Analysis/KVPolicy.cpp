@@ -17,6 +17,8 @@ llvm::Expected<KVPolicy> KVPolicy::parse(llvm::StringRef name) {
     return getPerDepth();
   if (name == "first-step" || name == "shared-first")
     return getFirstStep();
+  if (name == "hybrid")
+    return getHybrid();
   if (name == "none")
     return getNone();
   if (name == "final-shared")
@@ -35,7 +37,7 @@ llvm::Expected<KVPolicy> KVPolicy::parse(llvm::StringRef name) {
           "' is not a KV policy of models of fixed depth; known: per-depth, "
           "last-exited, first-step, final-shared, modulo:S, "
           "first-then-shared:S (S from 1 to 65535), none; and of models with a "
-          "router: recursion-wise, shared-first");
+          "router: recursion-wise, shared-first, hybrid");
 }
 
 bool KVPolicy::isChunkInvariant() const {
@@ -46,6 +48,7 @@ bool KVPolicy::isChunkInvariant() const {
 int64_t KVPolicy::getVersion(int64_t visit) const {
   switch (kind) {
   case Kind::PerDepth:
+  case Kind::Hybrid:
     return visit;
   case Kind::FirstStep:
   case Kind::None:
@@ -73,6 +76,13 @@ KVPolicy::getRanges(int64_t visits, mlir::MLIRContext *context) const {
     return mlir::getAffineConstantExpr(version, context);
   };
   llvm::SmallVector<VisitRange> ranges;
+  if (kind == Kind::Hybrid) {
+    ranges.push_back({/*first=*/0, /*count=*/1, constant(0), /*appends=*/true,
+                      /*appendsAhead=*/true});
+    if (visits > 1)
+      ranges.push_back({/*first=*/1, visits - 1, visit + 1});
+    return ranges;
+  }
   int64_t own = visits; // visits before those that share a version
   if (kind == Kind::FirstStep)
     own = 1;

@@ -48,9 +48,9 @@ static LogicalResult verifyRecord(Operation *op,
 ParseResult rondo::parseCapacities(OpAsmParser &parser,
                                    DenseElementsAttr &capacities) {
   SmallVector<double> values;
-  if (parser.parseCommaSeparatedList(
-          AsmParser::Delimiter::Square,
-          [&] { return parser.parseFloat(values.emplace_back()); }))
+  if (parser.parseCommaSeparatedList(AsmParser::Delimiter::Square, [&] {
+        return parser.parseFloat(values.emplace_back());
+      }))
     return failure();
   auto type = RankedTensorType::get({static_cast<int64_t>(values.size())},
                                     parser.getBuilder().getF64Type());
@@ -76,8 +76,8 @@ static LogicalResult verifyNumbers(RouteOp op) {
   if (!op.getCapacities())
     return success();
   auto capacities = op.getCapacities()->getValues<double>();
-  auto wrong = llvm::find_if(
-      capacities, [](double c) { return !(c > 0 && c <= 1); });
+  auto wrong =
+      llvm::find_if(capacities, [](double c) { return !(c > 0 && c <= 1); });
   if (!capacities.empty() && wrong == capacities.end())
     return success();
   InFlightDiagnostic error = op.emitOpError(

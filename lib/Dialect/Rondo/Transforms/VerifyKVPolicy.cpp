@@ -259,21 +259,26 @@ LogicalResult PolicyVerifier::verifyAppend(const CacheAccess &access,
     writers[slot] = number;
     return success();
   }
+  // There the first visit appends the versions of later ones, too, cache by
+  // cache.
+  bool isHybrid = policy == KVPolicy::getHybrid();
+  int64_t version = getVersion(number) + (isHybrid ? access.cache : 0);
   auto writer = writers.find(slot);
-  bool overwrites = writer != writers.end() && writer->second != number &&
-                    visits[writer->second].layer == visits[number].layer &&
-                    getVersion(writer->second) == getVersion(number);
+  bool overwrites =
+      writer != writers.end() && writer->second != number &&
+      visits[writer->second].layer == visits[number].layer &&
+      (isHybrid || getVersion(writer->second) == getVersion(number));
   if (writer != writers.end() && !overwrites)
     return report(access, number)
            << "append a slot once, got slot " << slot << " in execution "
            << number << " after execution " << writer->second;
   auto [own, isNew] = slots.try_emplace(
-      {visits[number].layer, getVersion(number), access.cache}, slot);
+      {visits[number].layer, version, isHybrid ? 0 : access.cache}, slot);
   if (own->second != slot)
     return report(access, number)
-           << "append version " << getVersion(number) << " to slot "
-           << own->second << ", as visits of the layer before, got slot "
-           << slot << " in execution " << number;
+           << "append version " << version << " to slot " << own->second
+           << ", as visits of the layer before, got slot " << slot
+           << " in execution " << number;
   writers[slot] = number;
   return success();
 }

@@ -21,6 +21,11 @@
 //                         share its slot with every other: for whole sequences
 //                         that see both ways
 //
+//   hybrid                a slot for each visit; the first visit appends to all
+//                         of a layer's, later ones replace their own rows'
+//                         there: rows that a router leaves out show what the
+//                         first visit left
+//
 // *Chunk-invariant*: a prompt in one step gives what any split of it gives. An
 // overwriting policy is not: rows of earlier steps show the version of their
 // last visit, rows of the same step that of the current one.
@@ -44,6 +49,8 @@ struct VisitRange {
   mlir::AffineExpr version;
   /// Whether they append it, or read what an earlier visit appended.
   bool appends = true;
+  /// Whether they append the versions of all later visits, too.
+  bool appendsAhead = false;
 };
 
 /// A KV policy of a schedule of fixed depth.
@@ -72,10 +79,18 @@ public:
 
   static KVPolicy getPerDepth() { return {Kind::PerDepth, 0}; }
   static KVPolicy getFirstStep() { return {Kind::FirstStep, 1}; }
+  static KVPolicy getHybrid() { return {Kind::Hybrid, 0}; }
   static KVPolicy getNone() { return {Kind::None, 1}; }
 
 private:
-  enum class Kind { PerDepth, FirstStep, Modulo, FirstThenShared, None };
+  enum class Kind {
+    PerDepth,
+    FirstStep,
+    Modulo,
+    FirstThenShared,
+    Hybrid,
+    None
+  };
 
   KVPolicy(Kind kind, int64_t versions) : kind(kind), versions(versions) {}
 
