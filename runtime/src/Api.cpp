@@ -207,6 +207,11 @@ uint32_t rondo_rt_session_rows_in_flight(const rondo_rt_session *session) {
   return session->session->rowsInFlight();
 }
 
+uint32_t rondo_rt_session_next_visit(const rondo_rt_session *session,
+                                     uint32_t sequence, uint32_t position) {
+  return session->session->nextVisit(sequence, position);
+}
+
 const float *rondo_rt_session_logits(const rondo_rt_session *session) {
   return session->session->logits();
 }

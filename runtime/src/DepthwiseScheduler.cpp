@@ -138,10 +138,15 @@ Error Scheduler::runVisit() {
   for (uint32_t i = 0; i < std::min(loads_[chosen].rows, most); ++i) {
     WaitingRow &row = waiting_[i];
     rows_.push_back(makeRow(requests_[row.request], row.position));
-    rows_.back().visit = row.visit++;
+    rows_.back().visit = row.visit;
     stepHasPrompt_ |= row.position < requests_[row.request].promptLength;
   }
-  return session_.depthStep(rows_.data(), rows_.size());
+  if (Error error = session_.depthStep(rows_.data(), rows_.size()))
+    return error;
+  for (size_t i = 0; i < rows_.size(); ++i)
+    waiting_[i].visit =
+        session_.nextVisit(rows_[i].sequence, rows_[i].position);
+  return nullptr;
 }
 
 /// Takes the rows that have run all visits through the coda; `rows_` holds

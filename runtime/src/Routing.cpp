@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 #include "Routing.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -22,21 +23,46 @@ void Routing::create(const Manifest &manifest) {
   lengths_.assign(manifest.sequences, 0);
 }
 
+int16_t Routing::loadDepth(uint32_t index, const char *arena) const {
+  float depth = 0;
+  std::memcpy(&depth, arena + stateOffset_ + index * rowBytes_, sizeof(depth));
+  float last = place_.visits - 1;
+  return static_cast<int16_t>(std::fmax(-1, std::fmin(depth, last)));
+}
+
 void Routing::note(const rondo_rt_row *rows, uint32_t count,
                    const char *arena) {
   if (empty())
     return;
+  enter(rows, count);
   for (uint32_t i = 0; i < count; ++i) {
-    const rondo_rt_row &row = rows[i];
-    float record = 0;
-    std::memcpy(&record, arena + stateOffset_ + i * rowBytes_, sizeof(record));
-    float last = place_.visits - 1;
-    auto depth = static_cast<int16_t>(std::fmax(-1, std::fmin(record, last)));
-    depths_[row.sequence][row.position] = depth;
-    lengths_[row.sequence] = row.position + 1;
+    int16_t depth = loadDepth(i, arena);
+    depths_[rows[i].sequence][rows[i].position] = depth;
     for (int32_t visit = 0; visit <= depth; ++visit)
-      ++computedBy(row.sequence, visit);
+      ++computedBy(rows[i].sequence, visit);
   }
+}
+
+void Routing::enter(const rondo_rt_row *rows, uint32_t count) {
+  if (empty())
+    return;
+  for (uint32_t i = 0; i < count; ++i) {
+    uint32_t &length = lengths_[rows[i].sequence];
+    length = std::max(length, rows[i].position + 1);
+    depths_[rows[i].sequence][rows[i].position] = -1;
+  }
+}
+
+bool Routing::noteVisit(const rondo_rt_row &row, uint32_t index,
+                        const char *arena) {
+  if (!isRouted(row.visit))
+    return true;
+  int32_t visit = row.visit - place_.firstVisit;
+  if (loadDepth(index, arena) < visit)
+    return false;
+  depths_[row.sequence][row.position] = static_cast<int16_t>(visit);
+  ++computedBy(row.sequence, visit);
+  return true;
 }
 
 void Routing::truncate(uint32_t sequence, uint32_t length) {

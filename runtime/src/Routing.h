@@ -28,6 +28,15 @@ public:
 
   /// Takes the depths of the rows that a step has computed out of the arena.
   void note(const rondo_rt_row *rows, uint32_t count, const char *arena);
+  /// Lets rows in that no visit has computed.
+  void enter(const rondo_rt_row *rows, uint32_t count);
+  /// The same for one visit of rows that are each at their own, and whether the
+  /// router let row `index` of the arena through.
+  bool noteVisit(const rondo_rt_row &row, uint32_t index, const char *arena);
+  /// The visit behind the loop if `visit` is one of it, else `visit`.
+  uint32_t behind(uint32_t visit) const {
+    return isRouted(visit) ? place_.firstVisit + place_.visits : visit;
+  }
   /// Forgets the positions of `sequence` from `length` on.
   void truncate(uint32_t sequence, uint32_t length);
   /// The last visit that computed a position of a routed model, -1: none.
@@ -36,6 +45,12 @@ public:
   }
 
 private:
+  bool isRouted(uint32_t visit) const {
+    return !empty() && visit >= place_.firstVisit &&
+           visit < place_.firstVisit + place_.visits;
+  }
+  /// The depth in the record of row `index` of the arena.
+  int16_t loadDepth(uint32_t index, const char *arena) const;
   uint32_t &computedBy(uint32_t sequence, uint32_t visit) {
     return computed_[sequence * stride_ + place_.firstVisit + visit];
   }

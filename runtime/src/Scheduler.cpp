@@ -49,11 +49,11 @@ Error Scheduler::create(Session &session,
                      "so no prompt can be cut into chunks of %u tokens; leave "
                      "the chunk at its default",
                      options.chunk);
-  if (!manifest.routing.empty() && depthwise)
-    return makeError(
-        RONDO_RT_STATUS_UNSUPPORTED,
-        "the model routes its rows inside of steps, so they cannot "
-        "be at different depths; run whole steps");
+  if (manifest.routesPrompts() && depthwise)
+    return makeError(RONDO_RT_STATUS_UNSUPPORTED,
+                     "the model routes the positions of a prompt together, so "
+                     "they cannot be at different depths; run whole steps, or "
+                     "compile with --routing=causal");
   if (manifest.routesPrompts() && options.chunk &&
       options.chunk != manifest.rows)
     return makeError(

@@ -42,6 +42,8 @@ public:
   Error coda(const rondo_rt_row *rows, uint32_t rowCount,
              const uint32_t *outputRows, uint32_t outputCount);
   uint32_t rowsInFlight() const { return flight_.size(); }
+  /// The visit that a row in flight comes to next, or RONDO_RT_NONE.
+  uint32_t nextVisit(uint32_t sequence, uint32_t position);
 
   /// Rows of an input, and the seed of those that are drawn; see runtime.h.
   Error setInput(const char *name, const float *values, uint32_t positions,
@@ -109,6 +111,7 @@ private:
   void sortRows(const rondo_rt_row *rows, uint32_t rowCount);
   void placeRows(const rondo_rt_row *rows, bool keepVisits);
   void runDepth(rondo_rt_entry which, DepthEnds ends);
+  void leaveLoop(RowInFlight &row);
 
   const Model &model_;
   std::unique_ptr<Team> team_;

@@ -24,11 +24,11 @@ Error Session::checkDepthCall(const rondo_rt_row *rows,
         RONDO_RT_STATUS_UNSUPPORTED,
         "all positions of the model's sequences see each other, so its rows "
         "cannot be at different depths; run whole steps");
-  if (!manifest.routing.empty())
-    return makeError(
-        RONDO_RT_STATUS_UNSUPPORTED,
-        "the model routes its rows inside of steps, so they cannot "
-        "be at different depths; run whole steps");
+  if (manifest.routesPrompts())
+    return makeError(RONDO_RT_STATUS_UNSUPPORTED,
+                     "the model routes the positions of a prompt together, so "
+                     "they cannot be at different depths; run whole steps, or "
+                     "compile with --routing=causal");
   if (!manifest.kv.chunkInvariant)
     return makeError(
         RONDO_RT_STATUS_UNSUPPORTED,
@@ -272,6 +272,7 @@ Error Session::prelude(const rondo_rt_row *rows, uint32_t rowCount) {
     if (Error error = reserve(rows[i].sequence, rows[i].position + 1))
       return error;
   flight_.enter(rows, rowCount);
+  routing_.enter(rows, rowCount);
   placeRows(rows, /*keepVisits=*/false);
   context_.output_count = 0;
   runDepth(RONDO_RT_ENTRY_PRELUDE, {/*gather=*/false, /*scatter=*/true});
@@ -298,10 +299,27 @@ Error Session::depthStep(const rondo_rt_row *rows, uint32_t rowCount) {
   runDepth(RONDO_RT_ENTRY_DEPTH_STEP, {/*gather=*/true, /*scatter=*/true});
   context_.visit_first = 0;
   for (uint32_t i = 0; i < rowCount; ++i) {
-    ++moving_[i]->visit;
     moving_[i]->kind = descriptors_[i].kind;
+    if (routing_.noteVisit(descriptors_[i], i, arena_.data()))
+      ++moving_[i]->visit;
+    else
+      leaveLoop(*moving_[i]);
   }
   return nullptr;
+}
+
+/// Takes a row that no later visit of its loop computes behind the loop; but
+/// not past rows of its sequence whose keys and values it reads there.
+void Session::leaveLoop(RowInFlight &row) {
+  uint32_t next = routing_.behind(row.visit);
+  const RowInFlight *earlier = flight_.before(row);
+  row.visit =
+      earlier ? std::min(next, std::max(earlier->visit, row.visit + 1)) : next;
+}
+
+uint32_t Session::nextVisit(uint32_t sequence, uint32_t position) {
+  const RowInFlight *row = flight_.find(sequence, position);
+  return row ? row->visit : RONDO_RT_NONE;
 }
 
 Error Session::coda(const rondo_rt_row *rows, uint32_t rowCount,

@@ -240,7 +240,9 @@ RONDO_RT_API rondo_rt_status *rondo_rt_session_step(rondo_rt_session *session,
 RONDO_RT_API rondo_rt_status *
 rondo_rt_session_prelude(rondo_rt_session *session, const rondo_rt_row *rows,
                          uint32_t row_count);
-/** Runs one visit of each row; all visits are of one class. */
+/** Runs one visit of each row; all visits are of one class. A row that the
+ * model's router does not let through comes to a later visit than the next one;
+ * see rondo_rt_session_next_visit. */
 RONDO_RT_API rondo_rt_status *
 rondo_rt_session_depth_step(rondo_rt_session *session, const rondo_rt_row *rows,
                             uint32_t row_count);
@@ -254,6 +256,10 @@ RONDO_RT_API rondo_rt_status *rondo_rt_session_coda(rondo_rt_session *session,
 /** Rows that have entered and not left. */
 RONDO_RT_API uint32_t
 rondo_rt_session_rows_in_flight(const rondo_rt_session *session);
+
+/** The visit that a row in flight comes to next; RONDO_RT_NONE if it is not. */
+RONDO_RT_API uint32_t rondo_rt_session_next_visit(
+    const rondo_rt_session *session, uint32_t sequence, uint32_t position);
 
 /** [output_count][logits_stride] of the last step; until the next step. */
 RONDO_RT_API const float *
