@@ -1,0 +1,337 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Mixture-of-Recursions compiled: against the NumPy model and the interpreter, and the same bits however rows are run.
+
+The oracle cases (scripts/oracles.py) compare with the authors' code; here are folders with drawn weights, one for each
+option that changes what is computed (mor_models.py). Under the released rule a prompt is routed whole and every new
+token goes through all visits; rows of token choice and of `--routing=causal` are routed one by one.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Tools
+from edited_cases import ORACLES
+from gguf import GGMLQuantizationType, quants
+from mor_models import CAUSAL_MODELS, EXPERT_MODELS, MODELS, TOKEN, TOKEN_MODELS, VOCABULARY, Routed, write_mor
+from runtime_library import Library, Model, Scheduler, Session, row
+from safetensors.numpy import load_file, save_file
+
+from rondo.reference import MixtureOfRecursions, greedy, load_model
+
+SEEDS = (1, 2, 3)
+# Across the limit of few rows (8), a block of rows (48) and a KV page (128).
+LENGTHS = [1, 2, 9, 49, 140]
+NEW_TOKENS = 12
+TOLERANCE = 3e-6  # as a part of the largest value, of f32 against f64 with the same weights
+RELEASED, CAUSAL = "--routing=released", "--routing=causal"
+# Ways of routing that each have other code: model and options.
+WAYS = {
+    "released": ("middle-few", [RELEASED]),
+    "released-shared": ("middle-shared-warm", [RELEASED]),
+    "causal": ("middle-few", [CAUSAL]),
+    "causal-shared": ("middle-shared-warm", [CAUSAL]),
+    "token": ("token", []),
+    "token-shared": ("token-shared", []),
+}
+each_way = pytest.mark.parametrize("way", WAYS)
+
+
+def make_prompts(seed: int = 5, lengths: list[int] = LENGTHS) -> list[list[int]]:
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, VOCABULARY, length).tolist() for length in lengths]
+
+
+def routing_of(name: str) -> list[str]:
+    return [RELEASED] if MODELS[name].type == "expert" else []
+
+
+def compile_way(tools: Tools, folder: Path, way: str, *options: str) -> Path:
+    name, routing = WAYS[way]
+    return tools.compile(write_mor(folder / "model", MODELS[name]), folder / "model.rondo", *routing, *options)
+
+
+def load_way(folder: Path, way: str) -> MixtureOfRecursions:
+    """The reference of what `compile_way` compiled."""
+    model = load_model(folder / "model", np.float64)
+    return model.with_routing("causal") if way.startswith("causal") else model
+
+
+def run(tools: Tools, bundle: Path, sequences: list[list[int]]) -> dict[str, np.ndarray]:
+    """Logits and traces."""
+    tokens = bundle.with_suffix(".json")
+    tokens.write_text(json.dumps({"sequences": sequences}))
+    logits, trace = bundle.with_suffix(".logits"), bundle.with_suffix(".trace")
+    tools.run("rondo-run", bundle, f"--tokens-file={tokens}", f"--logits={logits}", f"--trace={trace}")
+    return load_file(logits) | load_file(trace)
+
+
+def assert_close(got: np.ndarray, want: np.ndarray, what: str) -> None:
+    assert got.shape == want.shape, what
+    assert np.abs(got - want).max(initial=0) <= TOLERANCE * np.abs(want).max(initial=1), what
+
+
+def assert_same_bits(got: list[np.ndarray], want: list[np.ndarray], what: object) -> None:
+    for number, (one, other) in enumerate(zip(got, want, strict=True)):
+        assert one.tobytes() == other.tobytes(), f"{what}: sequence {number} of {len(other)} tokens differs"
+
+
+def check_reference(model: MixtureOfRecursions, got: dict[str, np.ndarray], prompts: list[list[int]]) -> None:
+    """Logits and all traces of the prompts against the reference, which rows were computed above all."""
+    depths = set()
+    for number, tokens in enumerate(prompts):
+        trace: dict[str, np.ndarray] = {}
+        assert_close(got[f"logits.{number}"], model.logits(tokens, trace), f"logits.{number}")
+        visits = range(model.sharing.visits)
+        names = ["depth", *(f"{kind}.{visit}" for kind in ("router", "selected", "hidden") for visit in visits)]
+        if model.sharing.edges:
+            names += ["prelude", "coda"]
+        for name in names:
+            if name not in trace:  # token choice has no lists, and states of rows at different depths
+                assert name.startswith(("selected", "hidden"))
+                continue
+            first, _, visit = name.partition(".")
+            value = got[f"{first}.{number}.{visit}" if visit else f"{first}.{number}"]
+            if trace[name].dtype.kind == "i":
+                assert np.array_equal(value, trace[name]), f"{name} of sequence {number}"
+            else:
+                assert_close(value, trace[name], f"{name} of sequence {number}")
+        depths |= set(trace["depth"].tolist())
+    assert len(depths) >= model.sharing.visits, "rows of each depth were to be compared"
+
+
+# --- Against the reference ------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_equals_reference(tools: Tools, tmp_path: Path, name: str) -> None:
+    model = write_mor(tmp_path / "model", MODELS[name])
+    bundle = tools.compile(model, tmp_path / "model.rondo", "--exact", "--trace-points", *routing_of(name))
+    check_reference(load_model(model, np.float64), run(tools, bundle, make_prompts()), make_prompts())
+
+
+@pytest.mark.parametrize("name", CAUSAL_MODELS)
+def test_causal_equals_reference(tools: Tools, tmp_path: Path, name: str) -> None:
+    model = write_mor(tmp_path / "model", MODELS[name])
+    bundle = tools.compile(model, tmp_path / "model.rondo", "--exact", "--trace-points", CAUSAL)
+    reference = load_model(model, np.float64).with_routing("causal")
+    check_reference(reference, run(tools, bundle, make_prompts()), make_prompts())
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", MODELS)
+def test_new_tokens_equal_reference(tools: Tools, tmp_path: Path, name: str, seed: int) -> None:
+    model = write_mor(tmp_path / "model", MODELS[name], seed)
+    bundle = tools.compile(model, tmp_path / "model.rondo", "--exact", *routing_of(name))
+    reference, prompts = load_model(model, np.float64), make_prompts(seed)
+    want = [greedy(reference, prompt, NEW_TOKENS).tokens for prompt in prompts]
+    assert len({token for tokens in want for token in tokens}) > NEW_TOKENS, "tokens were to differ"
+    assert tools.generate(bundle, prompts, NEW_TOKENS) == want
+
+
+@each_way
+def test_recomputed_tokens_equal_reference(tools: Tools, tmp_path: Path, way: str) -> None:
+    """Under the released rule a whole sequence is routed otherwise than its parts were."""
+    bundle = compile_way(tools, tmp_path, way, "--exact")
+    reference, prompts = load_way(tmp_path, way), make_prompts(lengths=[2, 9, 49])
+    want = [greedy(reference, prompt, NEW_TOKENS, recompute=True).tokens for prompt in prompts]
+    assert tools.generate(bundle, prompts, NEW_TOKENS, "--recompute") == want
+    assert (tools.generate(bundle, prompts, NEW_TOKENS) == want) == (not way.startswith("released"))
+
+
+def test_model_whose_deeper_visits_update_the_cache_is_refused(tools: Tools, tmp_path: Path) -> None:
+    case = ORACLES / "mor" / "expert_middle_cycle_r3_kvshare_update"
+    with pytest.raises(AssertionError, match=re.escape("'kv_sharing.update_cache' is not supported; train without it")):
+        tools.compile(case, tmp_path / "model.rondo")
+
+
+# --- The same bits --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EXPERT_MODELS)
+def test_released_same_bits_whoever_shares_a_step(tools: Tools, tmp_path: Path, name: str) -> None:
+    model, prompts = write_mor(tmp_path / "model", MODELS[name]), make_prompts()
+    bundle = tools.compile(model, tmp_path / "model.rondo", RELEASED)
+    want = tools.logits(bundle, prompts, "--batch=one", "--threads=1")
+    for how in (["--threads=1"], ["--threads=2", "--oversubscribe"]):
+        assert_same_bits(tools.logits(bundle, prompts, *how), want, how)
+    assert_same_bits(tools.logits(bundle, prompts[::-1], "--threads=2", "--oversubscribe"), want[::-1], "reversed")
+
+
+@pytest.mark.parametrize("name", [*TOKEN_MODELS, *CAUSAL_MODELS])
+def test_same_bits_however_a_prompt_is_cut(tools: Tools, tmp_path: Path, name: str) -> None:
+    model, prompts = write_mor(tmp_path / "model", MODELS[name]), make_prompts()
+    routing = [CAUSAL] if name in CAUSAL_MODELS else []
+    bundle = tools.compile(model, tmp_path / "model.rondo", *routing)
+    want = tools.logits(bundle, prompts, "--batch=one", "--threads=1")
+    for how in (["--threads=1"], ["--threads=2", "--oversubscribe"], ["--chunk=1"], ["--chunk=7", "--threads=1"],
+                ["--chunk=130"], ["--chunk=1", "--batch=one"]):
+        assert_same_bits(tools.logits(bundle, prompts, *how), want, how)
+
+
+@pytest.mark.parametrize("options", [["--weights=bf16"], ["--weights=q8_0"], ["--exact", "--kv=f16"], ["-O0"]],
+                         ids=" ".join)
+@each_way
+def test_same_bits_in_other_types(tools: Tools, tmp_path: Path, way: str, options: list[str]) -> None:
+    bundle, prompts = compile_way(tools, tmp_path, way, *options), make_prompts()
+    want = tools.logits(bundle, prompts, "--batch=one", "--threads=1")
+    assert all(np.isfinite(logits).all() for logits in want)
+    assert_same_bits(tools.logits(bundle, prompts, "--threads=2", "--oversubscribe"), want, "all")
+    if not way.startswith("released"):
+        assert_same_bits(tools.logits(bundle, prompts, "--chunk=7"), want, "chunks")
+
+
+@each_way
+def test_trace_points_change_nothing(tools: Tools, tmp_path: Path, way: str) -> None:
+    bundle = compile_way(tools, tmp_path / "plain", way)
+    traced = compile_way(tools, tmp_path / "traced", way, "--trace-points")
+    want, got = tools.logits(bundle, make_prompts()), run(tools, traced, make_prompts())
+    assert_same_bits(tools.logits(traced, make_prompts()), want, "with trace points")
+    assert_same_bits([got[f"logits.{number}"] for number in range(len(want))], want, "with a trace")
+
+
+# --- Requests beside each other -------------------------------------------------
+
+
+def compute_alone(session: Session, tokens: list[int], prompt: int) -> list[bytes]:
+    """Logits of every position of a sequence: its prompt in one step, then one token after the other."""
+    sequence, logits = session.open(), []
+    for part in (range(prompt), *([position] for position in range(prompt, len(tokens)))):
+        rows = [row(sequence, position, tokens[position]) for position in part]
+        logits += [values.tobytes() for values in session.step(rows, list(range(len(rows))))]
+    session.close(sequence)
+    return logits
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@each_way
+def test_requests_that_arrive_at_random(tools: Tools, tmp_path: Path, way: str, seed: int) -> None:
+    """Prompts of some and new tokens of others share steps, more requests than there are sequences."""
+    bundle = compile_way(tools, tmp_path, way, "--rows=64", "--sequences=3")
+    rng = random.Random(seed)
+    prompts = make_prompts(seed, [rng.choice([1, 2, rng.randint(3, 20), rng.randint(20, 64)]) for _ in range(9)])
+    counts = [rng.randint(1, 9) for _ in prompts]
+    chunk = 0 if way.startswith("released") else rng.choice([0, 1, 7])
+    with Model(Library(tools.folder), bundle) as loaded, Session(loaded, threads=1 + seed % 2) as session:
+        with Scheduler(session, chunk, flags=0) as scheduler:
+            for prompt, count in zip(prompts, counts, strict=True):
+                scheduler.submit(prompt, count)
+                for _ in range(rng.randrange(3)):
+                    scheduler.step()
+            while scheduler.step():
+                pass
+            new = [scheduler.tokens(request) for request in range(len(prompts))]
+            together = dict(scheduler.logits)
+        assert list(map(len, new)) == counts
+        for request, prompt in enumerate(prompts):
+            want = compute_alone(session, prompt + new[request][:-1], len(prompt))
+            assert [together[request, position] for position in range(len(want))] == want, f"{request=}, {chunk=}"
+
+
+@each_way
+def test_batches_larger_than_what_fits(tools: Tools, tmp_path: Path, way: str) -> None:
+    bundle = compile_way(tools, tmp_path, way, "--rows=50", "--sequences=2")
+    prompts = make_prompts(lengths=[49, 1, 30, 2, 9, 49, 17])
+    want = tools.generate(bundle, prompts, NEW_TOKENS, "--batch=one", "--threads=1")
+    assert tools.generate(bundle, prompts, NEW_TOKENS, "--threads=1") == want
+    assert tools.generate(bundle, prompts, NEW_TOKENS, "--threads=2", "--oversubscribe") == want
+
+
+@each_way
+def test_sequence_that_is_cut_and_continued(tools: Tools, tmp_path: Path, way: str) -> None:
+    """What a visit has computed of positions that are forgotten is forgotten too."""
+    bundle, tokens = compile_way(tools, tmp_path, way), make_prompts()[3]
+    kept = 30  # of a prompt of 40
+    with Model(Library(tools.folder), bundle) as loaded, Session(loaded, threads=1) as session:
+
+        def step(sequence: int, positions: range) -> list[bytes]:
+            rows = [row(sequence, position, tokens[position]) for position in positions]
+            return [values.tobytes() for values in session.step(rows, list(range(len(rows))))]
+
+        def run_on(sequence: int) -> list[bytes]:
+            return [logits for p in range(kept, len(tokens)) for logits in step(sequence, range(p, p + 1))]
+
+        sequence = session.open()
+        step(sequence, range(40))
+        rounds = []
+        for _ in range(2):
+            session.library.check("sequence_truncate", session.handle, sequence, kept)
+            rounds.append(run_on(sequence))
+        assert rounds[0] == rounds[1]
+        if not way.startswith("released"):  # else the ten rows that are cut took part in routing the others
+            assert rounds[0] == compute_alone(session, tokens, kept)[kept:]
+
+
+# --- The compiler ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", ["input", "rondo"])
+@each_way
+def test_interpreter_equals_reference(tools: Tools, tmp_path: Path, way: str, phase: str) -> None:
+    name, routing = WAYS[way]
+    model, tokens = write_mor(tmp_path / "model", MODELS[name]), make_prompts()[3]
+    module = tools.compile(model, tmp_path / "module.mlir", *routing, "--exact", "--trace-points",
+                           f"--compile-to={phase}")
+    save_file({"tokens": np.array(tokens, np.int32)}, tmp_path / "in")
+    tools.run("rondo-interp", module, f"--archive={model / 'model.safetensors'}", f"--inputs={tmp_path / 'in'}",
+              f"--outputs={tmp_path / 'out'}")
+    trace: dict[str, np.ndarray] = {}
+    want, got = load_way(tmp_path, way).logits(tokens, trace), load_file(tmp_path / "out")
+    assert np.array_equal(got["depth"], trace["depth"])
+    assert len(set(trace["depth"].tolist())) == MODELS[name].visits
+    assert np.abs(got["logits"] - want).max() < 2e-5  # frequencies of rope are f32 in one of them
+
+
+@each_way
+def test_same_bundle_from_every_phase(tools: Tools, tmp_path: Path, way: str) -> None:
+    name, routing = WAYS[way]
+    model = write_mor(tmp_path / "model", MODELS[name])
+    straight = tools.compile(model, tmp_path / "model.rondo", "-O0", "--trace-points", *routing,
+                             f"--dump-phases={tmp_path / 'phases'}")
+    dumps = sorted((tmp_path / "phases").glob("*.mlir"))
+    assert len(dumps) == 6
+    for dump in dumps:
+        again = tools.compile(dump, tmp_path / "again.rondo", "-O0", f"--archive={model / 'model.safetensors'}")
+        assert again.read_bytes() == straight.read_bytes(), f"{dump.name} compiles to another bundle"
+
+
+def test_router_keeps_its_type(tools: Tools, tmp_path: Path) -> None:
+    module = tools.compile(write_mor(tmp_path / "model", Routed()), tmp_path / "module.mlir", "--weights=q8_0",
+                           "--compile-to=rondo")
+    lines = module.read_text().splitlines()
+    (router,) = [line for line in lines if "rondo.param @router " in line]
+    assert "stored as" not in router
+    assert any("stored as" in line for line in lines if "rondo.param @layers.q " in line)
+    (product,) = [line for line in lines if "rondo.linear" in line and "[@router]" in line]
+    assert "arithmetic(exact)" in product
+
+
+@pytest.mark.parametrize("storage", ["bf16", "q8_0"])
+@pytest.mark.parametrize("way", [way for way in WAYS if not way.startswith("token")])
+def test_other_storage(tools: Tools, tmp_path: Path, way: str, storage: str) -> None:
+    """Against the reference on weights that are rounded to it, but routers."""
+    bundle = compile_way(tools, tmp_path, way, "--exact", f"--weights={storage}", "--trace-points")
+    kind = GGMLQuantizationType[storage.upper()]
+    path = tmp_path / "model" / "model.safetensors"
+    save_file({name: value if value.ndim == 1 or "router" in name else
+               quants.dequantize(quants.quantize(value, kind), kind) for name, value in load_file(path).items()}, path)
+    check_reference(load_way(tmp_path, way), run(tools, bundle, make_prompts()), make_prompts())
+
+
+@pytest.mark.parametrize("model", [Routed(), Routed(shares_kv=True), replace(TOKEN, shares_kv=True)],
+                         ids=["expert", "expert-shared", "token-shared"])
+def test_visits_cost_little_code(tools: Tools, tmp_path: Path, model: Routed) -> None:
+    """The loop stays one; what code there is for each visit compares a number."""
+    sizes = []
+    for visits in (4, 24):
+        folder = write_mor(tmp_path / str(visits), replace(model, visits=visits))
+        bundle = tools.compile(folder, tmp_path / f"{visits}.rondo")
+        manifest = json.loads(tools.run("rondo-run", bundle, "--describe=json"))
+        sizes.append(next(t["bytes"] for t in manifest["tensors"] if t["name"] == "code.cpu"))
+    assert sizes[1] < 1.05 * sizes[0], sizes
