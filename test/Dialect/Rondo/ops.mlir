@@ -156,3 +156,32 @@ rondo.block @full(%x: tensor<?x64xf32>) -> tensor<?x64xf32> caches(1) {
   %y = rondo.attend %x cache(0) heads(2) kv_heads(2) scale 1.0 full : tensor<?x64xf32>
   rondo.yield %y : tensor<?x64xf32>
 }
+
+// Routing, and one column of a record in a trace.
+// CHECK: rondo.param @router.bias : tensor<3xf32>
+rondo.param @router.bias : tensor<3xf32> from ["bias"]
+// CHECK-LABEL: rondo.block @route
+// CHECK-SAME: (%[[X:.*]]: tensor<?x64xf32>, %[[S:.*]]: tensor<?x1xf32>, %[[C:.*]]: tensor<?x3xf32>, %[[R:.*]]: tensor<?x4xf32>)
+rondo.block @route(%x: tensor<?x64xf32>, %s: tensor<?x1xf32>, %c: tensor<?x3xf32>, %r: tensor<?x4xf32>) -> (tensor<?x64xf32>, tensor<?x64xf32>) {
+  // CHECK-NEXT: %[[K:.*]] = rondo.route top_k %[[S]], %[[R]] sigmoid alpha 1.000000e-01 capacities [1.000000e+00, 0.66666666666666663] : tensor<?x1xf32>, tensor<?x4xf32>
+  %k = rondo.route top_k %s, %r sigmoid alpha 0.1 capacities [1.0, 0.66666666666666663] : tensor<?x1xf32>, tensor<?x4xf32>
+  // CHECK-NEXT: %[[T:.*]] = rondo.route threshold %[[S]], %[[K]] tanh alpha 1.000000e-01 additive threshold 0.000000e+00 {note = "kept"} : tensor<?x1xf32>, tensor<?x4xf32>
+  %t = rondo.route threshold %s, %k tanh alpha 0.1 additive threshold 0.0 {note = "kept"} : tensor<?x1xf32>, tensor<?x4xf32>
+  // CHECK-NEXT: %[[B:.*]] = rondo.route choice %[[C]], %[[T]] softmax alpha 1.000000e+00 biases @router.bias : tensor<?x3xf32>, tensor<?x4xf32>
+  %b = rondo.route choice %c, %t softmax alpha 1.0 biases @router.bias : tensor<?x3xf32>, tensor<?x4xf32>
+  // CHECK-NEXT: %[[I:.*]] = rondo.route choice %[[C]], %[[B]] identity alpha 1.000000e+00 : tensor<?x3xf32>, tensor<?x4xf32>
+  %i = rondo.route choice %c, %b identity alpha 1.0 : tensor<?x3xf32>, tensor<?x4xf32>
+  // CHECK-NEXT: rondo.trace "router" %[[I]] as present column(2) : tensor<?x4xf32>
+  rondo.trace "router" %i as present column(2) : tensor<?x4xf32>
+  // CHECK-NEXT: rondo.trace "selected" %[[I]] as positions column(3) : tensor<?x4xf32>
+  rondo.trace "selected" %i as positions column(3) : tensor<?x4xf32>
+  // CHECK-NEXT: %[[D:.*]] = rondo.select_rows %[[X]] by %[[I]] places dense : tensor<?x64xf32>, tensor<?x4xf32>
+  %d = rondo.select_rows %x by %i places dense : tensor<?x64xf32>, tensor<?x4xf32>
+  // CHECK-NEXT: %[[P:.*]] = rondo.select_rows %[[X]] by %[[I]] places kept : tensor<?x64xf32>, tensor<?x4xf32>
+  %p = rondo.select_rows %x by %i places kept : tensor<?x64xf32>, tensor<?x4xf32>
+  // CHECK-NEXT: rondo.merge_rows add selected %[[D]] into %[[X]] by %[[I]] : tensor<?x64xf32>, tensor<?x4xf32>
+  %m = rondo.merge_rows add selected %d into %x by %i : tensor<?x64xf32>, tensor<?x4xf32>
+  // CHECK-NEXT: rondo.merge_rows replace %[[P]] into %[[X]] by %[[I]] : tensor<?x64xf32>, tensor<?x4xf32>
+  %n = rondo.merge_rows replace %p into %x by %i : tensor<?x64xf32>, tensor<?x4xf32>
+  rondo.yield %m, %n : tensor<?x64xf32>, tensor<?x64xf32>
+}
