@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import json
 import random
-import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import Tools
-from edited_cases import ORACLES
 from gguf import GGMLQuantizationType, quants
 from mor_models import CAUSAL_MODELS, EXPERT_MODELS, MODELS, TOKEN, TOKEN_MODELS, VOCABULARY, Routed, write_mor
 from runtime_library import Library, Model, Scheduler, Session, row
@@ -143,12 +142,6 @@ def test_recomputed_tokens_equal_reference(tools: Tools, tmp_path: Path, way: st
     want = [greedy(reference, prompt, NEW_TOKENS, recompute=True).tokens for prompt in prompts]
     assert tools.generate(bundle, prompts, NEW_TOKENS, "--recompute") == want
     assert (tools.generate(bundle, prompts, NEW_TOKENS) == want) == (not way.startswith("released"))
-
-
-def test_model_whose_deeper_visits_update_the_cache_is_refused(tools: Tools, tmp_path: Path) -> None:
-    case = ORACLES / "mor" / "expert_middle_cycle_r3_kvshare_update"
-    with pytest.raises(AssertionError, match=re.escape("'kv_sharing.update_cache' is not supported; train without it")):
-        tools.compile(case, tmp_path / "model.rondo")
 
 
 # --- The same bits --------------------------------------------------------------
@@ -335,3 +328,66 @@ def test_visits_cost_little_code(tools: Tools, tmp_path: Path, model: Routed) ->
         manifest = json.loads(tools.run("rondo-run", bundle, "--describe=json"))
         sizes.append(next(t["bytes"] for t in manifest["tensors"] if t["name"] == "code.cpu"))
     assert sizes[1] < 1.05 * sizes[0], sizes
+
+
+# --- What is refused ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def few_rows(tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A bundle of each way whose steps have 20 rows."""
+    folder = tmp_path_factory.mktemp("few-rows")
+    return {way: compile_way(tools, folder / way, way, "--rows=20") for way in WAYS}
+
+
+def refuse(tools: Tools, bundle: Path, *options: str) -> str:
+    """What rondo-run says that exits with status 1."""
+    command = [str(tools.folder / "rondo-run"), str(bundle), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 1, f"{' '.join(command)}\n{done.stderr}{done.stdout}"
+    return done.stderr
+
+
+@each_way
+def test_depths_are_the_routers_matter(tools: Tools, few_rows: dict[str, Path], tmp_path: Path, way: str) -> None:
+    bundle = few_rows[way]
+    depth = "a router chooses the depth of each position of this model; leave the depth out"
+    assert f"--depth: {depth}" in refuse(tools, bundle, "--tokens=1,2,3", "--depth=2")
+    (tmp_path / "steps.json").write_text('{"sequences": [[1, 2]], "num_steps": [2]}')
+    assert f"num_steps: {depth}" in refuse(tools, bundle, f"--tokens-file={tmp_path / 'steps.json'}")
+    mixed = "the model routes its rows inside of steps, so they cannot be at different depths; run whole steps"
+    assert mixed in refuse(tools, bundle, "--tokens=1,2,3", "--depthwise")
+    with Model(Library(tools.folder), bundle) as loaded, Session(loaded, threads=1) as session:
+        sequence = session.open()
+        with pytest.raises(RuntimeError, match=mixed):
+            session.prelude([row(sequence, 0, 1)])
+
+
+def test_place_is_for_compiled_code(tools: Tools, few_rows: dict[str, Path]) -> None:
+    with Model(Library(tools.folder), few_rows["causal"]) as loaded, Session(loaded, threads=1) as session:
+        given = row(session.open(), 0, 1)
+        given.reserved[0] = 1
+        with pytest.raises(RuntimeError, match="row 0 has kind 0, visit 0 and flags 0; a step runs full rows"):
+            session.step([given], [0])
+
+
+@pytest.mark.parametrize("way", ["released", "released-shared"])
+def test_prompts_that_are_routed_whole(tools: Tools, few_rows: dict[str, Path], way: str) -> None:
+    bundle, ten = few_rows[way], "--tokens=" + ",".join(["1"] * 10)
+    assert ("the model routes the positions of a prompt together, so none can be cut into chunks of 7 tokens; leave "
+            "the chunk at its default") in refuse(tools, bundle, ten, "--chunk=7")
+    long = ("sequence 0: the model routes the positions of a prompt together, in one step, but there are 21 tokens and "
+            "a step has 20 rows; compile with --rows=21 or give fewer tokens")
+    assert long in refuse(tools, bundle, ten + ",1" * 11)
+    assert long in refuse(tools, bundle, ten, "--generate=12", "--recompute", "--stop=")
+    tools.run("rondo-run", bundle, ten, "--generate=11", "--recompute", "--stop=")
+    tools.run("rondo-run", bundle, ten + ",1" * 10, "--generate=30", "--stop=")
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if not way.startswith("released")])
+def test_prompts_that_are_routed_by_row(tools: Tools, few_rows: dict[str, Path], way: str) -> None:
+    """None of that is asked of them."""
+    (prompt,) = make_prompts(lengths=[49])
+    want = tools.generate(few_rows[way], [prompt], NEW_TOKENS)
+    assert tools.generate(few_rows[way], [prompt], NEW_TOKENS, "--chunk=7") == want
+    assert tools.generate(few_rows[way], [prompt], NEW_TOKENS, "--recompute") == want
