@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -315,6 +316,17 @@ def test_other_storage(tools: Tools, tmp_path: Path, way: str, storage: str) -> 
     save_file({name: value if value.ndim == 1 or "router" in name else
                quants.dequantize(quants.quantize(value, kind), kind) for name, value in load_file(path).items()}, path)
     check_reference(load_way(tmp_path, way), run(tools, bundle, make_prompts()), make_prompts())
+
+
+def test_routing_without_a_state_is_refused(tools: Tools, tmp_path: Path) -> None:
+    """A dump that was edited: nothing stands where the attribute says the records do."""
+    module = compile_way(tools, tmp_path, "causal", "--compile-to=tiled")
+    text, count = re.subn(r'(scope = "row", state = )\d+', r"\g<1>77", module.read_text(), count=1)
+    assert count == 1
+    (tmp_path / "edited.mlir").write_text(text)
+    with pytest.raises(AssertionError, match="'rondo_rt.routing' expected a scope and a state that a body reads"):
+        tools.compile(tmp_path / "edited.mlir", tmp_path / "no.rondo",
+                      f"--archive={tmp_path / 'model' / 'model.safetensors'}")
 
 
 @pytest.mark.parametrize("model", [Routed(), Routed(shares_kv=True), replace(TOKEN, shares_kv=True)],

@@ -242,3 +242,18 @@ rondo_rt.body @b block 0 caches(0) inputs [0] outputs [0] {
   rondo_rt.return %x : tensor<?x64xf32>
 }
 }
+
+// -----
+
+// Tests that biases of a router are looked up among vectors.
+module @route_c1_symbol {
+rondo_rt.body @b block 0 caches(0) inputs [0] outputs [0] {
+^bb0(%r: tensor<?x32xf32>):
+  %n = rondo_rt.stage "route" -> tensor<?x32xf32> {
+    // expected-error @below {{'rondo_rt.route' op expected 'w' to name a 'rondo_rt.vector'}}
+    %0 = rondo_rt.route choice %r, %r columns(3) softmax alpha 1.0 biases @w : tensor<?x32xf32>, tensor<?x32xf32> -> tensor<?x32xf32>
+    rondo_rt.yield %0 : tensor<?x32xf32>
+  }
+  rondo_rt.return %n : tensor<?x32xf32>
+}
+}

@@ -86,3 +86,49 @@ rondo_rt.body @planned prelude 0 caches(0) inputs [] outputs [0] {
   }
   rondo_rt.return
 }
+
+// Routing: operations of whole stages, and of tiles of all rows.
+// CHECK-LABEL: rondo_rt.body @routed block 1 caches(0) inputs [0, 1] outputs [0] selected {
+rondo_rt.body @routed block 1 caches(0) inputs [0, 1] outputs [0] selected {
+^bb0(%x: tensor<?x64xf32>, %r: tensor<?x32xf32>):
+  // CHECK: rondo_rt.route choice %{{.*}}, %{{.*}} columns(3) softmax alpha 1.000000e+00 additive biases @n : tensor<?x32xf32>, tensor<?x32xf32> -> tensor<?x32xf32>
+  %n = rondo_rt.stage "route" -> tensor<?x32xf32> {
+    %0 = rondo_rt.route choice %r, %r columns(3) softmax alpha 1.0 additive biases @n : tensor<?x32xf32>, tensor<?x32xf32> -> tensor<?x32xf32>
+    rondo_rt.yield %0 : tensor<?x32xf32>
+  }
+  // CHECK: rondo_rt.select_rows %{{.*}} by %{{.*}} places kept : tensor<?x64xf32>, tensor<?x32xf32> -> tensor<?x64xf32>
+  %y = rondo_rt.stage "select_rows" -> tensor<?x64xf32> {
+    %0 = rondo_rt.select_rows %x by %n places kept : tensor<?x64xf32>, tensor<?x32xf32> -> tensor<?x64xf32>
+    rondo_rt.yield %0 : tensor<?x64xf32>
+  }
+  %z = rondo_rt.stage "merge_rows" -> tensor<?x64xf32> {
+    %0 = rondo_rt.tile units(1) panels(2) -> tensor<?x64xf32> {
+    ^bb0(%u: index):
+      // CHECK: rondo_rt.is_selected
+      %s = rondo_rt.is_selected
+      // CHECK: rondo_rt.load_selected %{{.*}}[%{{.*}} * 2 + 1] : tensor<?x64xf32>
+      %v = rondo_rt.load_selected %y[%u * 2 + 1] : tensor<?x64xf32>
+      %w = arith.select %s, %v, %v : vector<32xf32>
+      rondo_rt.yield %w, %w : vector<32xf32>, vector<32xf32>
+    }
+    rondo_rt.yield %0 : tensor<?x64xf32>
+  }
+  rondo_rt.return %z : tensor<?x64xf32>
+}
+
+// CHECK-LABEL: rondo_rt.body @routed_buffers
+rondo_rt.body @routed_buffers block 2 caches(0) inputs [0, 1] outputs [0] {
+  %x = rondo_rt.buffer offset(0) : memref<?x64xf32>
+  %r = rondo_rt.buffer offset(64) : memref<?x32xf32>
+  rondo_rt.stage "route" {
+    // CHECK: rondo_rt.route top_k %{{.*}}, %{{.*}} into %{{.*}} columns(1) tanh alpha 5.000000e-01 capacities [1.000000e+00, 5.000000e-01] shared(128) : memref<?x32xf32>, memref<?x32xf32>, memref<?x32xf32>
+    rondo_rt.route top_k %r, %r into %r columns(1) tanh alpha 0.5 capacities [1.0, 0.5] shared(128) : memref<?x32xf32>, memref<?x32xf32>, memref<?x32xf32>
+    // CHECK: rondo_rt.route threshold %{{.*}}, %{{.*}} into %{{.*}} columns(1) identity alpha 1.000000e+00 threshold 0.000000e+00 : memref
+    rondo_rt.route threshold %r, %r into %r columns(1) identity alpha 1.0 threshold 0.0 : memref<?x32xf32>, memref<?x32xf32>, memref<?x32xf32>
+  }
+  rondo_rt.stage "select_rows" {
+    // CHECK: rondo_rt.select_rows %{{.*}} by %{{.*}} into %{{.*}} places dense : memref<?x64xf32>, memref<?x32xf32>, memref<?x64xf32>
+    rondo_rt.select_rows %x by %r into %x places dense : memref<?x64xf32>, memref<?x32xf32>, memref<?x64xf32>
+  }
+  rondo_rt.return
+}
