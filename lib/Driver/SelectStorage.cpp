@@ -75,6 +75,7 @@ namespace {
 struct Roles {
   llvm::SmallSetVector<ParamOp, 2> heads;
   llvm::SmallSetVector<ParamOp, 16> deltas;
+  llvm::SmallSetVector<ParamOp, 2> deciding; // of routers and exit gates
   llvm::MapVector<ParamOp, SmallVector<EmbedOp>> embeddings;
 };
 
@@ -87,6 +88,17 @@ static SmallVector<LoRAAttr> getDeltas(LinearOp linear) {
       if (auto delta = dyn_cast<LoRAAttr>(entry))
         deltas.push_back(delta);
   return deltas;
+}
+
+/// Whether `value` is what rows are routed by or exit by, perhaps after more
+/// layers of the router.
+static bool feedsDecision(Value value) {
+  return llvm::any_of(value.getUsers(), [](Operation *user) {
+    if (isa<RouteOp, ExitOp>(user))
+      return true;
+    return isa<LinearOp, ActivationOp>(user) &&
+           llvm::any_of(user->getResults(), feedsDecision);
+  });
 }
 
 /// The head is the matrix whose product the model returns; the embedding is
@@ -103,6 +115,13 @@ static Roles findRoles(ModuleOp module) {
       for (FlatSymbolRefAttr factor : {delta.getA(), delta.getB()})
         if (auto param = symbols.lookup<ParamOp>(factor.getValue()))
           roles.deltas.insert(param);
+  });
+  module.walk([&](LinearOp linear) {
+    if (llvm::none_of(linear.getOutputs(), feedsDecision))
+      return;
+    for (auto weight : linear.getWeights().getAsRange<FlatSymbolRefAttr>())
+      if (auto param = symbols.lookup<ParamOp>(weight.getValue()))
+        roles.deciding.insert(param);
   });
   module.walk([&](func::ReturnOp end) {
     for (Value value : end.getOperands()) {
@@ -167,10 +186,11 @@ static std::optional<StorageType> getDeltaType(const WeightTypes &types) {
 LogicalResult rondo::selectStorage(ModuleOp module, const WeightTypes &types) {
   Roles roles = findRoles(module);
   for (ParamOp param : llvm::make_early_inc_range(module.getOps<ParamOp>())) {
-    // What decides about rows is one matrix of one output: small, and
-    // sensitive.
+    // What decides about rows is small, and sensitive; so is a gate that is
+    // only traced, one matrix of one output.
     if (param.getTensorType().getRank() != 2 ||
-        param.getTensorType().getDimSize(0) == 1)
+        param.getTensorType().getDimSize(0) == 1 ||
+        roles.deciding.contains(param))
       continue;
     bool isHead = roles.heads.contains(param);
     auto embeddings = roles.embeddings.find(param);

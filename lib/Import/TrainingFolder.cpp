@@ -150,6 +150,10 @@ bool TrainingFolder::updatesKV() const {
 void TrainingFolder::applyRouter(ConfigReader &config, Decoder &decoder,
                                  Sharing sharing, bool ownNorms, bool sharesKV,
                                  std::optional<RoutingMode> mode) const {
+  if (sharing.getVisits() < 2)
+    return config.fail(
+        "'mor' needs a block of at least two visits, "
+        "'recursive.num_recursion' is 1; train without a router");
   ConfigReader reader(*training->getObject("mor"), "train_config.yaml: mor",
                       config.getLog());
   decoder.router = readRouter(reader, sharing, mode);

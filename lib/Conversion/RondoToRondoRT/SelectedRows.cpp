@@ -106,6 +106,26 @@ LogicalResult verifySite(ApplyOp apply, const Inference &inference) {
   return success();
 }
 
+/// A loop carries rows of one kind, and a model gives back all of them.
+LogicalResult verifyEnds(Operation *op, const Inference &inference) {
+  if (auto loop = dyn_cast<LoopOp>(op))
+    for (auto [init, argument] :
+         llvm::zip(loop.getInits(), loop.getCarriedArgs()))
+      if (inference.contains(argument) && !inference.contains(init))
+        return loop.emitOpError("starts with all rows and carries selected "
+                                "ones; end them in 'rondo.merge_rows'");
+  if (auto merge = dyn_cast<MergeRowsOp>(op))
+    if (inference.contains(merge.getInput()) ||
+        inference.contains(merge.getRecord()))
+      return merge.emitOpError(
+          "merges into selected rows; merge into all rows, "
+          "by a record of all");
+  if (isa<func::ReturnOp>(op) && readsSelected(op, inference))
+    return op->emitOpError("returns selected rows; end them in "
+                           "'rondo.merge_rows'");
+  return success();
+}
+
 /// A window counts places, which are not positions where they are dense.
 LogicalResult verifyWindow(AttendOp attend, ModuleOp module) {
   if (!attend.getWindow())
@@ -127,7 +147,8 @@ llvm::FailureOr<SelectedRows> SelectedRows::infer(func::FuncOp model) {
   Inference inference(module);
   SelectedRows rows;
   WalkResult result = module.walk([&](Operation *op) {
-    if (failed(verifyOperation(op, inference)))
+    if (failed(verifyOperation(op, inference)) ||
+        failed(verifyEnds(op, inference)))
       return WalkResult::interrupt();
     if (auto apply = dyn_cast<ApplyOp>(op))
       if (failed(verifySite(apply, inference)))

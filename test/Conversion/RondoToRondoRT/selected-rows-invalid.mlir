@@ -193,3 +193,63 @@ func.func @model(%t: tensor<?xi32>) -> tensor<?x96xf32> {
   %l = rondo.linear %z, [@e] : tensor<?x64xf32> -> tensor<?x96xf32>
   return %l : tensor<?x96xf32>
 }
+
+// -----
+
+// Tests that a model gives back all rows.
+rondo.param @e : tensor<96x64xf32> from ["e"]
+rondo.block @enter(%x: tensor<?x64xf32>, %r: tensor<?x4xf32>) -> tensor<?x64xf32> {
+  %y = rondo.select_rows %x by %r places dense : tensor<?x64xf32>, tensor<?x4xf32>
+  rondo.yield %y : tensor<?x64xf32>
+}
+func.func @model(%t: tensor<?xi32>) -> tensor<?x64xf32> {
+  %x = rondo.embed %t, @e : tensor<?xi32> -> tensor<?x64xf32>
+  %r = rondo.fill [0.0, 0.0, 0.0, 0.0] like %x : tensor<?x64xf32> -> tensor<?x4xf32>
+  %y = rondo.apply @enter(%x, %r) layer(0) side(0) slot(0) : (tensor<?x64xf32>, tensor<?x4xf32>) -> tensor<?x64xf32>
+  // expected-error @below {{'func.return' op returns selected rows; end them in 'rondo.merge_rows'}}
+  return %y : tensor<?x64xf32>
+}
+
+// -----
+
+// Tests that a loop does not begin with all rows and carry selected ones.
+rondo.param @e : tensor<96x64xf32> from ["e"]
+rondo.block @enter(%x: tensor<?x64xf32>, %r: tensor<?x4xf32>) -> tensor<?x64xf32> {
+  %y = rondo.select_rows %x by %r places dense : tensor<?x64xf32>, tensor<?x4xf32>
+  rondo.yield %y : tensor<?x64xf32>
+}
+rondo.block @layer(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+  %n = rondo.norm rms %x eps 1.0e-5 : tensor<?x64xf32>
+  rondo.yield %n : tensor<?x64xf32>
+}
+func.func @model(%t: tensor<?xi32>) -> tensor<?x96xf32> {
+  %x = rondo.embed %t, @e : tensor<?xi32> -> tensor<?x64xf32>
+  %r = rondo.fill [0.0, 0.0, 0.0, 0.0] like %x : tensor<?x64xf32> -> tensor<?x4xf32>
+  // expected-error @below {{'rondo.loop' op starts with all rows and carries selected ones; end them in 'rondo.merge_rows'}}
+  %y:2 = rondo.loop %d to 3 carries(%h = %x, %g = %x) : tensor<?x64xf32>, tensor<?x64xf32> {
+    %n = rondo.apply @layer(%g) at(%d) layer(0) side(d0) slot(0) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+    %z = rondo.apply @enter(%h, %r) at(%d) layer(0) side(d0) slot(0) : (tensor<?x64xf32>, tensor<?x4xf32>) -> tensor<?x64xf32>
+    rondo.yield %h, %z : tensor<?x64xf32>, tensor<?x64xf32>
+  }
+  %z = rondo.merge_rows replace %y#1 into %y#0 by %r : tensor<?x64xf32>, tensor<?x4xf32>
+  %l = rondo.linear %z, [@e] : tensor<?x64xf32> -> tensor<?x96xf32>
+  return %l : tensor<?x96xf32>
+}
+
+// -----
+
+// Tests that rows are merged into all rows.
+rondo.param @e : tensor<96x64xf32> from ["e"]
+rondo.block @enter(%x: tensor<?x64xf32>, %r: tensor<?x4xf32>) -> tensor<?x64xf32> {
+  %y = rondo.select_rows %x by %r places dense : tensor<?x64xf32>, tensor<?x4xf32>
+  rondo.yield %y : tensor<?x64xf32>
+}
+func.func @model(%t: tensor<?xi32>) -> tensor<?x96xf32> {
+  %x = rondo.embed %t, @e : tensor<?xi32> -> tensor<?x64xf32>
+  %r = rondo.fill [0.0, 0.0, 0.0, 0.0] like %x : tensor<?x64xf32> -> tensor<?x4xf32>
+  %y = rondo.apply @enter(%x, %r) layer(0) side(0) slot(0) : (tensor<?x64xf32>, tensor<?x4xf32>) -> tensor<?x64xf32>
+  // expected-error @below {{'rondo.merge_rows' op merges into selected rows; merge into all rows, by a record of all}}
+  %z = rondo.merge_rows replace %x into %y by %r : tensor<?x64xf32>, tensor<?x4xf32>
+  %l = rondo.linear %z, [@e] : tensor<?x64xf32> -> tensor<?x96xf32>
+  return %l : tensor<?x96xf32>
+}
