@@ -22,7 +22,7 @@ DEPTHWISE = 1
 class Row(c.Structure):
     _fields_ = [("token", c.c_uint32), ("position", c.c_uint32), ("sequence", c.c_uint32), ("visible", c.c_uint32),
                 ("visit", c.c_uint16), ("kind", c.c_uint8), ("flags", c.c_uint8), ("token_type", c.c_uint32),
-                ("reserved", c.c_uint32 * 2)]
+                ("place", c.c_uint32), ("reserved", c.c_uint32)]
 
 
 class ModelInfo(c.Structure):
@@ -155,6 +155,10 @@ class Session:
 
     def coda(self, rows: list[Row], outputs: list[int]) -> np.ndarray:
         return self._call("coda", rows, outputs)
+
+    def next_visit(self, sequence: int, position: int) -> int:
+        """The visit that a row in flight comes to next."""
+        return self.library.c.rondo_rt_session_next_visit(self.handle, sequence, position)
 
     @property
     def rows_in_flight(self) -> int:

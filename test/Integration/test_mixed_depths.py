@@ -55,12 +55,12 @@ def compute_alone(session: Session, tokens: list[int]) -> list[bytes]:
     return logits
 
 
-def make_prompts(rng: random.Random, count: int) -> list[list[int]]:
+def make_prompts(rng: random.Random, count: int, vocabulary: int = VOCABULARY) -> list[list[int]]:
     """Prompts of mixed lengths; some cross a page of 128 positions."""
     lengths = [rng.choice([1, 2, rng.randint(3, 20), rng.randint(20, 60)]) for _ in range(count - 1)]
     lengths.append(rng.choice([5, 135]))
     rng.shuffle(lengths)
-    return [[rng.randrange(VOCABULARY) for _ in range(length)] for length in lengths]
+    return [[rng.randrange(vocabulary) for _ in range(length)] for length in lengths]
 
 
 def check_scheduler(session: Session, rng: random.Random, prompts: list[list[int]]) -> None:
@@ -128,6 +128,8 @@ class Walk:
         self.rng.shuffle(rows)
         if rows:
             self.session.depth_step(rows)
+        for ran in rows:  # a router may send a row behind the loop
+            self.visits[ran.sequence][ran.position] = self.session.next_visit(ran.sequence, ran.position)
 
     def leave(self) -> None:
         last, gone = self.info.visit_count, self.info.visit_count + 1

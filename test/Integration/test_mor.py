@@ -17,11 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Tools
+from conftest import ROOT, Tools
 from gguf import GGMLQuantizationType, quants
 from mor_models import CAUSAL_MODELS, EXPERT_MODELS, MODELS, TOKEN, TOKEN_MODELS, VOCABULARY, Routed, write_mor
 from runtime_library import Library, Model, Scheduler, Session, row
 from safetensors.numpy import load_file, save_file
+from test_mixed_depths import check_scheduler, check_walk
+from test_mixed_depths import make_prompts as draw_prompts
 
 from rondo.reference import MixtureOfRecursions, greedy, load_model
 
@@ -307,7 +309,7 @@ def test_router_keeps_its_type(tools: Tools, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("storage", ["bf16", "q8_0"])
-@pytest.mark.parametrize("way", [way for way in WAYS if not way.startswith("token")])
+@pytest.mark.parametrize("way", WAYS)
 def test_other_storage(tools: Tools, tmp_path: Path, way: str, storage: str) -> None:
     """Against the reference on weights that are rounded to it, but routers."""
     bundle = compile_way(tools, tmp_path, way, "--exact", f"--weights={storage}", "--trace-points")
@@ -367,18 +369,51 @@ def test_depths_are_the_routers_matter(tools: Tools, few_rows: dict[str, Path], 
     assert f"--depth: {depth}" in refuse(tools, bundle, "--tokens=1,2,3", "--depth=2")
     (tmp_path / "steps.json").write_text('{"sequences": [[1, 2]], "num_steps": [2]}')
     assert f"num_steps: {depth}" in refuse(tools, bundle, f"--tokens-file={tmp_path / 'steps.json'}")
-    mixed = "the model routes its rows inside of steps, so they cannot be at different depths; run whole steps"
-    assert mixed in refuse(tools, bundle, "--tokens=1,2,3", "--depthwise")
-    with Model(Library(tools.folder), bundle) as loaded, Session(loaded, threads=1) as session:
+
+
+@pytest.mark.parametrize("way", ["released", "released-shared"])
+def test_rows_that_are_routed_together_have_one_depth(tools: Tools, few_rows: dict[str, Path], way: str) -> None:
+    mixed = ("the model routes the positions of a prompt together, so they cannot be at different depths; run whole "
+             "steps, or compile with --routing=causal")
+    assert mixed in refuse(tools, few_rows[way], "--tokens=1,2,3", "--depthwise")
+    with Model(Library(tools.folder), few_rows[way]) as loaded, Session(loaded, threads=1) as session:
         sequence = session.open()
         with pytest.raises(RuntimeError, match=mixed):
             session.prelude([row(sequence, 0, 1)])
 
 
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("way", ["causal", "causal-shared", "token", "token-shared"])
+def test_rows_at_mixed_depths(tools: Tools, tmp_path: Path, way: str, seed: int) -> None:
+    """Rows that run their visits one by one, and leave the loop where the router does not let them through, have the
+    bits of whole steps: by the depth-wise scheduler, and in calls that are drawn by chance."""
+    rng = random.Random(seed)
+    bundle = compile_way(tools, tmp_path, way, "-O0", f"--rows={rng.choice([3, 8, 16, 64])}", "--sequences=5",
+                         f"--weights={rng.choice(['f32', 'bf16'])}")
+    with Model(Library(tools.folder), bundle) as loaded, Session(loaded, threads=1 + seed % 2) as session:
+        check_scheduler(session, rng, draw_prompts(rng, 7, VOCABULARY))
+        assert check_walk(session, rng, draw_prompts(rng, 5, VOCABULARY)) > 1
+
+
+@pytest.mark.parametrize("way", ["causal", "token"])
+def test_depths_of_new_tokens(tools: Tools, tmp_path: Path, way: str) -> None:
+    """`--output=json` says how many visits the row took that a token was drawn from, as the reference does."""
+    bundle, prompts = compile_way(tools, tmp_path, way, "--exact"), make_prompts()
+    tokens = tmp_path / "tokens.json"
+    tokens.write_text(json.dumps({"sequences": prompts}))
+    model = load_way(tmp_path, way)
+    for options in ([], ["--depthwise"]):
+        done = tools.run("rondo-run", bundle, f"--tokens-file={tokens}", "--generate=6", "--stop=", "--output=json", *options)
+        for prompt, result in zip(prompts, json.loads(done)["sequences"], strict=True):
+            trace: dict[str, np.ndarray] = {}
+            model.logits(prompt + result["tokens"][:-1], trace)
+            assert result["depths"] == (trace["depth"][len(prompt) - 1 :] + 1).tolist()
+
+
 def test_place_is_for_compiled_code(tools: Tools, few_rows: dict[str, Path]) -> None:
     with Model(Library(tools.folder), few_rows["causal"]) as loaded, Session(loaded, threads=1) as session:
         given = row(session.open(), 0, 1)
-        given.reserved[0] = 1
+        given.place = 1
         with pytest.raises(RuntimeError, match="row 0 has kind 0, visit 0 and flags 0; a step runs full rows"):
             session.step([given], [0])
 
@@ -403,3 +438,28 @@ def test_prompts_that_are_routed_by_row(tools: Tools, few_rows: dict[str, Path],
     want = tools.generate(few_rows[way], [prompt], NEW_TOKENS)
     assert tools.generate(few_rows[way], [prompt], NEW_TOKENS, "--chunk=7") == want
     assert tools.generate(few_rows[way], [prompt], NEW_TOKENS, "--recompute") == want
+
+
+def test_keys_and_values_that_hold_for_one_step(tools: Tools, tmp_path: Path) -> None:
+    """`update_cache`: sequences are scored whole, and recomputed for each new token."""
+    model = ROOT / "test" / "oracles" / "mor" / "expert_middle_cycle_r3_kvshare_update"
+    bundle = tools.compile(model, tmp_path / "model.rondo", "-O0", "--exact")
+    said = refuse(tools, bundle, "--tokens=1,2,3", "--generate=2")
+    assert "no new token can read them; recompute the sequence for each new token (rondo-run --recompute)" in said
+    with Model(Library(tools.folder), bundle) as loaded, Session(loaded, threads=1) as session:
+        sequence = session.open()
+        session.step([row(sequence, 0, 1)], [0])
+        with pytest.raises(RuntimeError, match="hold for one step; truncate it to 0 and give all its rows in one step"):
+            session.step([row(sequence, 1, 2)], [0])
+
+
+def test_interpreter_replaces_shared_keys(tools: Tools, tmp_path: Path) -> None:
+    """The interpreter and the compiled model agree where visits replace the shared keys and values of their rows."""
+    model = ROOT / "test" / "oracles" / "mor" / "expert_middle_cycle_r3_kvshare_update"
+    prompts = make_prompts(lengths=[17])
+    bundle = tools.compile(model, tmp_path / "model.rondo", "-O0", "--exact", "--trace-points")
+    module = tools.compile(model, tmp_path / "module.mlir", "--compile-to=rondo", "--exact")
+    save_file({"tokens": np.array(prompts[0])}, tmp_path / "in.safetensors")
+    tools.run("rondo-interp", module, f"--archive={model / 'model.safetensors'}", f"--inputs={tmp_path / 'in.safetensors'}",
+              f"--outputs={tmp_path / 'out.safetensors'}")
+    assert_close(run(tools, bundle, prompts)["logits.0"], load_file(tmp_path / "out.safetensors")["logits"], "logits")
