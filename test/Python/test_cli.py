@@ -327,6 +327,6 @@ def test_version() -> None:
     assert done.returncode == 0
     assert (
         done.stdout.startswith(f"rondo {rondo.__version__}")
-        and "ABI 1" in done.stdout
+        and "ABI 2" in done.stdout
         and "this machine" in done.stdout
     )

@@ -106,7 +106,7 @@ class MixtureOfRecursions(Decoder):
 
     def new_cache(self, capacity: int) -> RoutedCache:
         """As in Decoder."""
-        slots = 1 + max(self._slot(layer) for layer in range(self.sharing.layers))
+        slots = 1 + max(self.slot(layer) for layer in range(self.sharing.layers))
         return RoutedCache(slots, capacity, self.shape, self.dtype)
 
     def states(self, tokens: Sequence[int], cache: RoutedCache, trace: Trace | None = None) -> Array:
@@ -125,11 +125,11 @@ class MixtureOfRecursions(Decoder):
         x = self._embed(tokens, call)
         last = self.sharing.layers - 1
         if self.sharing.edges:
-            x = call.trace["prelude"] = self.weights.layers[0](x, call.place(Run(0, self._slot(0))))
+            x = call.trace["prelude"] = self.weights.layers[0](x, call.place(Run(0, self.slot(0))))
         route = self._choose_rows if isinstance(self.routing, ExpertChoice) else self._choose_depths
         x = route(x, call)
         if self.sharing.edges:
-            x = call.trace["coda"] = self.weights.layers[last](x, call.place(Run(last, self._slot(last))))
+            x = call.trace["coda"] = self.weights.layers[last](x, call.place(Run(last, self.slot(last))))
         return self._end(self.weights.final_norm(x), call)
 
     def outputs(self, inputs: Inputs, number: int, trace: Trace | None = None) -> Trace:
@@ -187,19 +187,19 @@ class MixtureOfRecursions(Decoder):
 
     def _place_of(self, rows: Rows, layer: int, call: Call) -> Place:
         """Where chosen rows stand that attend to those before them in the slot of their depth only."""
-        slot, cache = self._slot(layer), call.cache
+        slot, cache = self.slot(layer), call.cache
         first = cache.filled[slot]
         cache.filled[slot] += len(rows)
         return Place(first, call.cos[rows], call.sin[rows], cache.keys[slot], cache.values[slot])
 
     def _place_of_all(self, rows: Rows, depth: int, layer: int, call: Call) -> Place:
         """Where all rows stand at a depth that was reached by some."""
-        place = call.place(Run(layer, self._slot(layer), depth == 0 or self.kv_policy == "unshared"))
+        place = call.place(Run(layer, self.slot(layer), depth == 0 or self.kv_policy == "unshared"))
         if self.kv_policy == "hybrid" and depth > 0:
             keys, values = place.keys.copy(), place.values.copy()
             return dataclasses.replace(place, keys=keys, values=values, writes_kv=True, writers=rows)
         return place
 
-    def _slot(self, layer: int) -> int:
+    def slot(self, layer: int) -> int:
         """KV slot of an unrolled layer."""
         return self.sharing.place(layer).layer if self.kv_policy in ("shared", "hybrid") else layer
