@@ -307,6 +307,13 @@ void rondo_rt_scheduler_cancel(rondo_rt_scheduler *scheduler) {
   scheduler->scheduler->cancel();
 }
 
+rondo_rt_status *
+rondo_rt_scheduler_cancel_request(rondo_rt_scheduler *scheduler,
+                                  uint32_t request) {
+  return guarded(
+      [&]() -> Error { return scheduler->scheduler->cancelRequest(request); });
+}
+
 const uint32_t *rondo_rt_scheduler_tokens(const rondo_rt_scheduler *scheduler,
                                           uint32_t request, uint32_t *count) {
   uint32_t ignored = 0;

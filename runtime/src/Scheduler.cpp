@@ -233,6 +233,17 @@ void Scheduler::finish(Request &request, Error status) {
   request.status = std::move(status);
 }
 
+Error Scheduler::cancelRequest(uint32_t request) {
+  if (request >= requests_.size())
+    return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT,
+                     "there is no request %u, %zu were submitted", request,
+                     requests_.size());
+  if (requests_[request].state != State::Done)
+    finish(requests_[request],
+           makeError(RONDO_RT_STATUS_CANCELLED, "cancelled"));
+  return nullptr;
+}
+
 //===----------------------------------------------------------------------===//
 // Building a step
 //===----------------------------------------------------------------------===//

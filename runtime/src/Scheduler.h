@@ -29,6 +29,7 @@ public:
 
   Error submit(const rondo_rt_request_options &options, uint32_t &number);
   Error step(uint32_t &unfinished);
+  Error cancelRequest(uint32_t request);
   void cancel() { cancelled_.store(true, std::memory_order_relaxed); }
 
   /// New tokens of a request.

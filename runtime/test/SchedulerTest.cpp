@@ -345,6 +345,42 @@ TEST_CASE("cancelling ends a run between two steps and frees its sequences") {
   }
 }
 
+TEST_CASE("a request is cancelled alone, and another gets its place") {
+  Model model = loadValid();
+  uint32_t flags = 0;
+  SUBCASE("in whole steps") {}
+  SUBCASE("at mixed depths") { flags = RONDO_RT_SCHEDULER_DEPTHWISE; }
+  Session session = makeSession(model);
+  Scheduler scheduler = makeScheduler(session, {0, nullptr, nullptr, flags});
+  std::vector<Tokens> prompts;
+  for (uint32_t i = 0; i < kSequences + 2; ++i) {
+    prompts.push_back(makePrompt(3 + 7 * i, i));
+    submit(scheduler, makeRequest(prompts.back(), 6));
+  }
+  uint32_t unfinished = 0;
+  for (int i = 0; i < 3; ++i)
+    REQUIRE(Result(rondo_rt_scheduler_step(scheduler.get(), &unfinished)).ok());
+  uint32_t waiting = kSequences; // in a sequence are the ones before it
+  for (uint32_t request : {0u, waiting, 0u})
+    CHECK(Result(rondo_rt_scheduler_cancel_request(scheduler.get(), request))
+              .ok());
+  CHECK(Result(rondo_rt_scheduler_cancel_request(scheduler.get(), 99))
+            .mentions("there is no request 99"));
+  runToEnd(scheduler);
+  for (uint32_t i = 0; i < prompts.size(); ++i) {
+    const rondo_rt_status *status =
+        rondo_rt_scheduler_request_status(scheduler.get(), i);
+    if (i == 0 || i == waiting) {
+      CHECK(rondo_rt_status_get_code(status) == RONDO_RT_STATUS_CANCELLED);
+      continue;
+    }
+    CHECK(status == nullptr);
+    CHECK(tokensOf(scheduler, i) == referenceGreedy(prompts[i], 6));
+  }
+  CHECK(Result(rondo_rt_scheduler_cancel_request(scheduler.get(), 1)).ok());
+  CHECK(tokensOf(scheduler, 1).size() == 6);
+}
+
 TEST_CASE("timing counts every token once") {
   Model model = loadValid();
   Session session = makeSession(model);

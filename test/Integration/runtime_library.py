@@ -202,6 +202,10 @@ class Scheduler:
         self.library.check("scheduler_step", self.handle, c.byref(unfinished))
         return unfinished.value
 
+    def cancel(self, request: int) -> None:
+        """Ends one request."""
+        self.library.check("scheduler_cancel_request", self.handle, request)
+
     def tokens(self, request: int) -> list[int]:
         count = c.c_uint32()
         tokens = self.library.c.rondo_rt_scheduler_tokens(self.handle, request, c.byref(count))

@@ -20,9 +20,9 @@ import pytest
 from conftest import ROOT, Tools
 from gguf import GGMLQuantizationType, quants
 from mor_models import CAUSAL_MODELS, EXPERT_MODELS, MODELS, TOKEN, TOKEN_MODELS, VOCABULARY, Routed, write_mor
-from runtime_library import Library, Model, Scheduler, Session, row
+from runtime_library import DEPTHWISE, Library, Model, Scheduler, Session, row
 from safetensors.numpy import load_file, save_file
-from test_mixed_depths import check_scheduler, check_walk
+from test_mixed_depths import check_scheduler, check_walk, compute_alone
 from test_mixed_depths import make_prompts as draw_prompts
 
 from rondo.reference import MixtureOfRecursions, greedy, load_model
@@ -393,6 +393,33 @@ def test_rows_at_mixed_depths(tools: Tools, tmp_path: Path, way: str, seed: int)
     with Model(Library(tools.folder), bundle) as loaded, Session(loaded, threads=1 + seed % 2) as session:
         check_scheduler(session, rng, draw_prompts(rng, 7, VOCABULARY))
         assert check_walk(session, rng, draw_prompts(rng, 5, VOCABULARY)) > 1
+
+
+@pytest.mark.parametrize("way", ["causal", "causal-shared", "token", "token-shared"])
+def test_requests_that_come_and_go(tools: Tools, tmp_path: Path, way: str) -> None:
+    """64 requests in random order, of which some are cancelled: the others' tokens and logits are those of each alone."""
+    rng = random.Random(3)
+    bundle = compile_way(tools, tmp_path, way, "-O0", "--rows=16", "--sequences=8")
+    with Model(Library(tools.folder), bundle) as loaded, Session(loaded, threads=2) as session:
+        prompts = [[rng.randrange(VOCABULARY) for _ in range(rng.choice([1, 3, 20, 40]))] for _ in range(64)]
+        with Scheduler(session, rng.choice([0, 5]), DEPTHWISE) as scheduler:
+            cancelled = set()
+            for number, prompt in enumerate(prompts):
+                scheduler.submit(prompt, rng.randint(1, 8))
+                for _ in range(rng.randrange(12)):
+                    scheduler.step()
+                if rng.random() < 0.3:
+                    unlucky = rng.randint(max(0, number - 6), number)
+                    scheduler.cancel(unlucky)
+                    cancelled.add(unlucky)
+            while scheduler.step():
+                pass
+            kept = [request for request in range(64) if request not in cancelled]
+            assert len(cancelled) > 8
+            for request in kept:
+                new = scheduler.tokens(request)
+                want = compute_alone(session, prompts[request] + new[:-1])
+                assert [scheduler.logits[request, p] for p in range(len(want))] == want, f"request {request}"
 
 
 @pytest.mark.parametrize("way", ["causal", "token"])

@@ -34,7 +34,7 @@ typedef enum rondo_rt_status_code {
   RONDO_RT_STATUS_OUT_OF_MEMORY =
       5, /* memory, or the limit set on it, is used up */
   RONDO_RT_STATUS_EXHAUSTED = 6, /* sequences or context are used up */
-  RONDO_RT_STATUS_CANCELLED = 7, /* rondo_rt_scheduler_cancel was called */
+  RONDO_RT_STATUS_CANCELLED = 7, /* rondo_rt_scheduler_cancel or _cancel_request was called */
   RONDO_RT_STATUS_NUMERIC = 8,   /* the model computed a NaN */
 } rondo_rt_status_code;
 
@@ -396,6 +396,12 @@ rondo_rt_scheduler_step(rondo_rt_scheduler *scheduler, uint32_t *unfinished);
 /** Makes the next step return RONDO_RT_STATUS_CANCELLED. Any thread or signal
  * handler. */
 RONDO_RT_API void rondo_rt_scheduler_cancel(rondo_rt_scheduler *scheduler);
+/** Ends a request between two steps, whatever it waits for; its fault is
+ * RONDO_RT_STATUS_CANCELLED, its new tokens so far stay, and its place is free
+ * for another. Nothing happens to one that has ended. */
+RONDO_RT_API rondo_rt_status *
+rondo_rt_scheduler_cancel_request(rondo_rt_scheduler *scheduler,
+                                  uint32_t request);
 /** New tokens of a request so far; until the next step. */
 RONDO_RT_API const uint32_t *
 rondo_rt_scheduler_tokens(const rondo_rt_scheduler *scheduler, uint32_t request,
