@@ -165,9 +165,9 @@ def test_schedule(case: Path, compiled: Path) -> None:
     stored = [sharing.place(step.layer).layer if sharing else step.layer for step in runs]
     facts = inspect(compiled)
     executed = [run for run in facts.executions if run.is_layer]
-    assert numbered([(run.body.replace("_reuse", "").replace("_first", ""), run.layer) for run in executed]) == numbered(
-        stored
-    )
+    assert numbered(
+        [(run.body.replace("_reuse", "").replace("_first", ""), run.layer) for run in executed]
+    ) == numbered(stored)
     if not holds_for_one_step(model):  # its slots stand in another order
         assert [run.slot for run in executed] == [step.slot for step in runs]
     assert facts.manifest["schedule"]["executed_layers"] == len(runs)

@@ -16,6 +16,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "ModelTree.h"
+#include "Routing.h"
 #include "SelectedRows.h"
 #include "States.h"
 
@@ -224,7 +225,7 @@ public:
 
   /// The visits that execute `body`: the first, and how many; empty if there is
   /// none, or if others are between them.
-  std::optional<std::pair<int64_t, int64_t>> findVisits(int64_t body) const {
+  std::optional<VisitSpan> findVisits(int64_t body) const {
     SmallVector<int64_t> found;
     for (size_t visit = 0; visit + 1 < visits.size(); ++visit)
       for (int64_t i = visits[visit]; i < visits[visit + 1]; ++i)
@@ -233,7 +234,7 @@ public:
     if (found.empty() ||
         found.back() - found.front() + 1 != static_cast<int64_t>(found.size()))
       return std::nullopt;
-    return std::pair(found.front(), static_cast<int64_t>(found.size()));
+    return VisitSpan{found.front(), static_cast<int64_t>(found.size())};
   }
 
 private:
@@ -434,62 +435,6 @@ static std::string describeExits(func::FuncOp model) {
   return text;
 }
 
-/// The state that holds `value`, an argument of `body` or what it returns.
-static std::optional<int64_t> findState(rt::BodyOp body, Value value) {
-  mlir::Block &block = body.getBody().front();
-  if (auto argument = dyn_cast<BlockArgument>(value))
-    return body.getInputs()[argument.getArgNumber()];
-  for (auto [returned, state] :
-       llvm::zip(block.getTerminator()->getOperands(), body.getOutputs()))
-    if (returned == value)
-      return state;
-  return std::nullopt;
-}
-
-/// Whether rows of one sequence are routed together.
-static bool isCohort(ArrayRef<rt::BodyOp> bodies) {
-  return llvm::any_of(bodies, [](rt::BodyOp body) {
-    return llvm::any_of(body.getOps<RouteOp>(),
-                        [](RouteOp route) { return route.isCohort(); });
-  });
-}
-
-/// What is routed together: a row by itself, the rows of a sequence in a step,
-/// or a whole call, whose keys and values no later one may read.
-static StringRef getScope(ModuleOp module, ArrayRef<rt::BodyOp> bodies) {
-  auto policy = module->getAttrOfType<StringAttr>(kKVPolicyAttr);
-  if (policy && policy == "hybrid")
-    return "call";
-  return isCohort(bodies) ? "cohort" : "row";
-}
-
-/// {state, first_visit, visits, scope} of the routed loop, empty if there is
-/// none; the state is that of its records.
-static FailureOr<DictionaryAttr>
-describeRouting(ModuleOp module, ArrayRef<rt::BodyOp> bodies,
-                const ScheduleBuilder &schedule) {
-  Builder builder(module.getContext());
-  DictionaryAttr routing;
-  for (rt::BodyOp body : bodies)
-    for (auto select : body.getOps<SelectRowsOp>()) {
-      auto visits = schedule.findVisits(body.getNumber());
-      std::optional<int64_t> state = findState(body, select.getRecord());
-      if (routing || !visits || !state)
-        return select.emitOpError("expected one loop over visits that selects "
-                                  "rows once in each, by a record that it "
-                                  "carries");
-      auto entry = [&](StringRef name, int64_t value) {
-        return builder.getNamedAttr(name, builder.getI64IntegerAttr(value));
-      };
-      routing = builder.getDictionaryAttr(
-          {entry("state", *state), entry("first_visit", visits->first),
-           entry("visits", visits->second),
-           builder.getNamedAttr(
-               "scope", builder.getStringAttr(getScope(module, bodies)))});
-    }
-  return routing;
-}
-
 /// A module without a model is left alone unless it has parts of one.
 static LogicalResult verifyNoParts(ModuleOp module) {
   WalkResult result = module.walk([](Operation *op) {
@@ -535,7 +480,8 @@ LogicalResult rondo::convertRondoToRondoRT(ModuleOp module) {
     module->setAttr("rondo_rt.inputs", inputs);
 
   FailureOr<DictionaryAttr> routing =
-      describeRouting(module, bodies.bodies, schedule);
+      describeRouting(module, bodies.bodies,
+                      [&](int64_t body) { return schedule.findVisits(body); });
   if (failed(routing))
     return failure();
   if (*routing)

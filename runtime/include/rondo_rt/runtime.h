@@ -34,8 +34,9 @@ typedef enum rondo_rt_status_code {
   RONDO_RT_STATUS_OUT_OF_MEMORY =
       5, /* memory, or the limit set on it, is used up */
   RONDO_RT_STATUS_EXHAUSTED = 6, /* sequences or context are used up */
-  RONDO_RT_STATUS_CANCELLED = 7, /* rondo_rt_scheduler_cancel or _cancel_request was called */
-  RONDO_RT_STATUS_NUMERIC = 8,   /* the model computed a NaN */
+  RONDO_RT_STATUS_CANCELLED =
+      7, /* rondo_rt_scheduler_cancel or _cancel_request was called */
+  RONDO_RT_STATUS_NUMERIC = 8, /* the model computed a NaN */
 } rondo_rt_status_code;
 
 /** A failure: a code and a message that names the cause and the way out. */
