@@ -62,7 +62,7 @@ struct StagePlan {
 
 /// Most bytes of weights that every thread reads for itself. Side parameters
 /// come from memory; a core reads so many in about the time of a barrier.
-constexpr int64_t kMaxPrivateBytes = 32 << 10;
+constexpr int64_t kMaxPrivateBytes = 40 << 10;
 
 /// Whether every thread may compute `op` for itself.
 bool isPrivate(Operation *op) {
