@@ -75,6 +75,7 @@ private:
   ModuleOp module;
   SymbolTable symbols;
   SmallVector<Execution> executions;
+  int64_t executedLayers = 0;
   StoredLayers layers;
   Estimate estimate;
 };
@@ -129,10 +130,17 @@ LogicalResult Estimator::run() {
     estimate.step += getLinearBytes(model);
   }
   std::map<StringRef, SmallVector<int64_t>> slots;
+  bool anyCaches = llvm::any_of(module.getOps<BlockOp>(), [](BlockOp block) {
+    return block.getCaches() > 0;
+  });
   for (Execution &execution : executions) {
-    StringRef block = execution.op.getBlock();
-    slots[block].push_back(execution.slot);
-    layers.addExecution(symbols.lookup(block), execution.layer);
+    auto block = symbols.lookup<BlockOp>(execution.op.getBlock());
+    slots[block.getSymName()].push_back(execution.slot);
+    // As in a bundle, layers are the blocks with a cache, if any has one.
+    if (block.getCaches() == 0 && anyCaches)
+      continue;
+    ++executedLayers;
+    layers.addExecution(block, execution.layer);
   }
   for (BlockOp block : module.getOps<BlockOp>())
     readBlock(block, slots[block.getSymName()]);
@@ -161,7 +169,7 @@ int64_t Estimator::getLiveWidth() {
 
 void Estimator::print(raw_ostream &os) const {
   os << "layers: "
-     << describeLayers(layers.getDepth(), layers.count(), executions.size())
+     << describeLayers(layers.getDepth(), layers.count(), executedLayers)
      << '\n';
   uint64_t context = getOption("context");
   os << "weights: " << formatBytes(estimate.weights) << '\n';

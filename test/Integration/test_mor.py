@@ -22,7 +22,8 @@ from gguf import GGMLQuantizationType, quants
 from mor_models import CAUSAL_MODELS, EXPERT_MODELS, MODELS, TOKEN, TOKEN_MODELS, VOCABULARY, Routed, write_mor
 from runtime_library import DEPTHWISE, Library, Model, Scheduler, Session, row
 from safetensors.numpy import load_file, save_file
-from test_mixed_depths import check_scheduler, check_walk, compute_alone
+from test_mixed_depths import check_scheduler, check_walk
+from test_mixed_depths import compute_alone as compute_in_whole_steps
 from test_mixed_depths import make_prompts as draw_prompts
 
 from rondo.reference import MixtureOfRecursions, greedy, load_model
@@ -418,7 +419,7 @@ def test_requests_that_come_and_go(tools: Tools, tmp_path: Path, way: str) -> No
             assert len(cancelled) > 8
             for request in kept:
                 new = scheduler.tokens(request)
-                want = compute_alone(session, prompts[request] + new[:-1])
+                want = compute_in_whole_steps(session, prompts[request] + new[:-1])
                 assert [scheduler.logits[request, p] for p in range(len(want))] == want, f"request {request}"
 
 

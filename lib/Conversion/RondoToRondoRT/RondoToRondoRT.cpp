@@ -421,10 +421,18 @@ static FailureOr<std::optional<Mask>> readMask(ModuleOp module) {
 // The conversion
 //===----------------------------------------------------------------------===//
 
-/// The exit rules of `model` for people; empty if it has none.
+/// What ends the visits of rows of `model`, for people; empty if nothing does.
 static std::string describeExits(func::FuncOp model) {
   std::string text;
   llvm::raw_string_ostream os(text);
+  model->getParentOfType<ModuleOp>().walk([&](RouteOp route) {
+    os << (text.empty() ? "" : "; ") << "router "
+       << stringifyRouteRule(route.getRule());
+    if (auto capacities = route.getCapacities())
+      for (double capacity : capacities->getValues<double>())
+        os << ' ' << llvm::format("%.3g", capacity);
+    os << ", scope " << (route.isCohort() ? "cohort" : "row");
+  });
   model.walk([&](ExitOp exit) {
     os << (text.empty() ? "" : "; ") << stringifyExitRule(exit.getRule())
        << " threshold "
