@@ -15,6 +15,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "StageTiler.h"
+#include "StageRoots.h"
 
 #include "mlir/IR/IRMapping.h"
 #include "llvm/ADT/MapVector.h"
@@ -66,25 +67,30 @@ public:
   }
 
 private:
-  /// Several linears may share a stage; attention and embeddings stand alone.
+  /// Several linears may share a stage, and so may embeddings; attention and
+  /// routing have one to themselves.
   bool tileRoots() {
     Block &block = stage.getBody().front();
-    for (auto attend : block.getOps<rondo::AttendOp>())
-      return tileAttend(attend);
-    for (auto route : block.getOps<rondo::RouteOp>())
-      return tileRoute(route);
-    for (auto select : block.getOps<rondo::SelectRowsOp>())
-      return tileSelect(select);
-    if (!block.getOps<rondo::EmbedOp>().empty())
-      return llvm::all_of(
-          block.getOps<rondo::EmbedOp>(),
-          [&](rondo::EmbedOp embed) { return tileEmbed(embed); });
+    for (Operation &op : block)
+      if (hasNoTiles(&op))
+        return tileAlone(block);
     for (auto linear : block.getOps<rondo::LinearOp>()) {
       packed.push_back(linear);
       if (!linear.feedsLinears())
         linears.push_back(linear);
     }
     return linears.empty() ? tileRows() : tileLinears();
+  }
+
+  /// Operations that become one operation each.
+  bool tileAlone(Block &block) {
+    return llvm::all_of(block, [&](Operation &op) {
+      if (!hasNoTiles(&op))
+        return true;
+      Value result = rt::tileAlone(builder, context, &op);
+      results.map(op.getResult(0), result);
+      return result != nullptr;
+    });
   }
 
   rt::YieldOp getStageYield() {
@@ -99,78 +105,6 @@ private:
   //===--------------------------------------------------------------------===//
   // Roots
   //===--------------------------------------------------------------------===//
-
-  bool tileAttend(rondo::AttendOp attend) {
-    int64_t width = cast<RankedTensorType>(attend.getType()).getDimSize(1);
-    Type type = context.layouts.getPhysicalType(attend.getResult());
-    auto op = rt::AttendOp::create(
-        builder, attend.getLoc(), type,
-        context.physical.lookup(attend.getQuery()),
-        /*target=*/Value(), attend.getCacheAttr(), attend.getHeadsAttr(),
-        attend.getKvHeadsAttr(),
-        builder.getI64IntegerAttr(width / attend.getHeads()),
-        attend.getScaleAttr(), attend.getWindowAttr(),
-        /*scratch=*/IntegerAttr(),
-        /*shared=*/IntegerAttr());
-    results.map(attend.getResult(), op.getResult());
-    return true;
-  }
-
-  bool tileRoute(rondo::RouteOp route) {
-    FlatSymbolRefAttr biases = route.getBiasesAttr();
-    if (biases)
-      biases = FlatSymbolRefAttr::get(context.weights.getVector(
-          biases, getFlatLayout(route.getScores().getType()), /*repeat=*/1));
-    auto op = rt::RouteOp::create(
-        builder, route.getLoc(),
-        context.layouts.getPhysicalType(route.getNext()), route.getRule(),
-        context.physical.lookup(route.getScores()),
-        context.physical.lookup(route.getRecord()), /*target=*/Value(),
-        route.getScores().getType().getDimSize(1), route.getFunction(),
-        route.getAlpha(), route.getAdditive(), route.getCapacitiesAttr(),
-        route.getThresholdAttr(), biases, /*shared=*/IntegerAttr());
-    results.map(route.getNext(), op.getResult());
-    return true;
-  }
-
-  bool tileSelect(rondo::SelectRowsOp select) {
-    auto op = rt::SelectRowsOp::create(
-        builder, select.getLoc(),
-        context.layouts.getPhysicalType(select.getResult()),
-        context.physical.lookup(select.getInput()),
-        context.physical.lookup(select.getRecord()), /*target=*/Value(),
-        select.getPlaces());
-    results.map(select.getResult(), op.getResult());
-    return true;
-  }
-
-  bool tileEmbed(rondo::EmbedOp embed) {
-    ParamOp table = context.weights.getParam(embed.getTableAttr());
-    int64_t width = table.getTensorType().getDimSize(1);
-    int64_t entries = table.getTensorType().getDimSize(0);
-    auto ids = embed.getTokens().getDefiningOp<RowIdsOp>();
-    RowField field = ids ? ids.getField() : RowField::Token;
-    if (field == RowField::Position && options.positions > entries) {
-      embed.emitOpError("looks positions up in ")
-          << entries << " entries of '" << embed.getTable()
-          << "', but sequences may have " << options.positions
-          << "; compile with --context=" << entries << " or less";
-      return false;
-    }
-    LayoutAttr rows =
-        LayoutAttr::get(stage.getContext(), LayoutKind::Flat,
-                        table.getTensorType().getDimSize(0), 1, 0);
-    PackedOp packed =
-        context.weights.getPacked({embed.getTableAttr()}, {rows}, 1);
-    Type type = context.layouts.getPhysicalType(embed.getResult());
-    auto op = rt::EmbedOp::create(builder, embed.getLoc(), type,
-                                  FlatSymbolRefAttr::get(packed),
-                                  RowFieldAttr::get(stage.getContext(), field),
-                                  builder.getI64IntegerAttr(width),
-                                  embed.getScaleAttr(), /*target=*/Value());
-    results.map(embed.getResult(), op.getResult());
-    return true;
-  }
 
   bool tileLinears() {
     if (!emitAllStatistics(linears.back()))
