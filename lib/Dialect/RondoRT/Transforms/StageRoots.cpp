@@ -1,4 +1,4 @@
-//===- StageRoots.cpp - what a stage is that has no tiles --------*- C++ -*-===//
+//===- StageRoots.cpp - what a stage is that has no tiles -----------------===//
 //
 // Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -17,15 +17,15 @@ static Value tileRoot(OpBuilder &builder, TilingContext &context,
                       rondo::AttendOp attend) {
   int64_t width = cast<RankedTensorType>(attend.getType()).getDimSize(1);
   Type type = context.layouts.getPhysicalType(attend.getResult());
-  auto op = rt::AttendOp::create(
-      builder, attend.getLoc(), type,
-      context.physical.lookup(attend.getQuery()),
-      /*target=*/Value(), attend.getCacheAttr(), attend.getHeadsAttr(),
-      attend.getKvHeadsAttr(),
-      builder.getI64IntegerAttr(width / attend.getHeads()),
-      attend.getScaleAttr(), attend.getWindowAttr(),
-      /*scratch=*/IntegerAttr(),
-      /*shared=*/IntegerAttr());
+  auto op =
+      rt::AttendOp::create(builder, attend.getLoc(), type,
+                           context.physical.lookup(attend.getQuery()),
+                           /*target=*/Value(), attend.getCacheAttr(),
+                           attend.getHeadsAttr(), attend.getKvHeadsAttr(),
+                           builder.getI64IntegerAttr(width / attend.getHeads()),
+                           attend.getScaleAttr(), attend.getWindowAttr(),
+                           /*scratch=*/IntegerAttr(),
+                           /*shared=*/IntegerAttr());
   return op.getResult();
 }
 
@@ -36,9 +36,8 @@ static Value tileRoot(OpBuilder &builder, TilingContext &context,
     biases = FlatSymbolRefAttr::get(context.weights.getVector(
         biases, getFlatLayout(route.getScores().getType()), /*repeat=*/1));
   auto op = rt::RouteOp::create(
-      builder, route.getLoc(),
-      context.layouts.getPhysicalType(route.getNext()), route.getRule(),
-      context.physical.lookup(route.getScores()),
+      builder, route.getLoc(), context.layouts.getPhysicalType(route.getNext()),
+      route.getRule(), context.physical.lookup(route.getScores()),
       context.physical.lookup(route.getRecord()), /*target=*/Value(),
       route.getScores().getType().getDimSize(1), route.getFunction(),
       route.getAlpha(), route.getAdditive(), route.getCapacitiesAttr(),
@@ -71,9 +70,8 @@ static Value tileRoot(OpBuilder &builder, TilingContext &context,
         << "; compile with --context=" << entries << " or less";
     return nullptr;
   }
-  LayoutAttr rows =
-      LayoutAttr::get(builder.getContext(), LayoutKind::Flat,
-                      table.getTensorType().getDimSize(0), 1, 0);
+  LayoutAttr rows = LayoutAttr::get(builder.getContext(), LayoutKind::Flat,
+                                    table.getTensorType().getDimSize(0), 1, 0);
   PackedOp packed =
       context.weights.getPacked({embed.getTableAttr()}, {rows}, 1);
   Type type = context.layouts.getPhysicalType(embed.getResult());

@@ -1,4 +1,4 @@
-//===- StageRoots.h - what a stage is that has no tiles ----------*- C++ -*-===//
+//===- StageRoots.h - what a stage is that has no tiles ---------*- C++ -*-===//
 //
 // Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
