@@ -457,6 +457,12 @@ def test_prompts_that_are_routed_whole(tools: Tools, few_rows: dict[str, Path], 
     assert long in refuse(tools, bundle, ten, "--generate=12", "--recompute", "--stop=")
     tools.run("rondo-run", bundle, ten, "--generate=11", "--recompute", "--stop=")
     tools.run("rondo-run", bundle, ten + ",1" * 10, "--generate=30", "--stop=")
+    for shape in ("prefill:21", "prefill:4,decode:2,at:21"):
+        assert ("--bench: the model routes the positions of a prompt together, in one step, but there are 21 positions "
+                "and a step has 20 rows; measure fewer or compile with --rows=21") in refuse(
+                    tools, bundle, f"--bench={shape},repeat:1")
+    measured = json.loads(tools.run("rondo-run", bundle, "--bench=prefill:9,decode:2,at:20,batch:2,repeat:2"))
+    assert measured["decode"]["tokens_per_second"]["median"] > 0
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if not way.startswith("released")])
@@ -474,6 +480,9 @@ def test_keys_and_values_that_hold_for_one_step(tools: Tools, tmp_path: Path) ->
     bundle = tools.compile(model, tmp_path / "model.rondo", "-O0", "--exact")
     said = refuse(tools, bundle, "--tokens=1,2,3", "--generate=2")
     assert "no new token can read them; recompute the sequence for each new token (rondo-run --recompute)" in said
+    assert ("--bench: the keys and values that this model's router leaves hold for one step, so no step can continue a "
+            "sequence; measure without decode") in refuse(tools, bundle, "--bench=prefill:4,decode:1,repeat:1")
+    tools.run("rondo-run", bundle, "--bench=prefill:4,repeat:1")
     with Model(Library(tools.folder), bundle) as loaded, Session(loaded, threads=1) as session:
         sequence = session.open()
         session.step([row(sequence, 0, 1)], [0])

@@ -37,6 +37,7 @@ public:
 
 private:
   void checkSizes() const;
+  void checkRouting(uint64_t promptLength) const;
   void compute(uint32_t first, uint32_t count, bool each, Phase *phase);
   void runStep(std::vector<rondo_rt_row> &rows, Phase *phase);
   template <typename Body>
@@ -48,12 +49,23 @@ private:
   BenchSession session_;
   const rondo_rt_model_info &info_;
   TrafficModel traffic_;
+  bool wholePrompts_; // the router sees the positions of a prompt together
   Phase prefill_, decode_;
 };
 
+/// How far the choice of a row depends on others, as the manifest has it: row,
+/// cohort or call.
+std::string routingScope(const nlohmann::json &manifest) {
+  auto routing = manifest.find("routing");
+  if (routing == manifest.end() || routing->empty())
+    return "row";
+  return routing->front().at("scope").get<std::string>();
+}
+
 Bench::Bench(rondo_rt_model *model, const Options &options)
     : bench_(*options.bench), session_(model, options), info_(session_.info()),
-      traffic_(session_.manifest(), info_, session_.probe().cacheBytes()) {
+      traffic_(session_.manifest(), info_, session_.probe().cacheBytes()),
+      wholePrompts_(routingScope(session_.manifest()) != "row") {
   checkSizes();
   session_.openSequences(bench_.batch);
 }
@@ -66,6 +78,7 @@ void Bench::checkSizes() const {
   uint64_t start = bench_.at.value_or(bench_.prefill);
   uint64_t length = std::max<uint64_t>(bench_.prefill, start + bench_.decode);
   session_.requirePositions(length);
+  checkRouting(std::max<uint64_t>(bench_.prefill, start));
   if (bench_.batch > std::min(info_.sequences, info_.rows))
     throw InputFailure("--bench: batch of " + std::to_string(bench_.batch) +
                        " is more than the bundle's " +
@@ -74,6 +87,21 @@ void Bench::checkSizes() const {
                        " rows; measure a smaller one or compile with "
                        "--sequences=" +
                        std::to_string(bench_.batch));
+}
+
+void Bench::checkRouting(uint64_t promptLength) const {
+  if (bench_.decode && routingScope(session_.manifest()) == "call")
+    throw InputFailure("--bench: the keys and values that this model's router "
+                       "leaves hold for one step, so no step can continue a "
+                       "sequence; measure without decode");
+  if (wholePrompts_ && promptLength > info_.rows)
+    throw InputFailure(
+        "--bench: the model routes the positions of a prompt together, in one "
+        "step, but there are " +
+        std::to_string(promptLength) + " positions and a step has " +
+        std::to_string(info_.rows) +
+        " rows; measure fewer or compile with --rows=" +
+        std::to_string(promptLength));
 }
 
 void Bench::runStep(std::vector<rondo_rt_row> &rows, Phase *phase) {
@@ -95,14 +123,17 @@ void Bench::runStep(std::vector<rondo_rt_row> &rows, Phase *phase) {
   rows.clear();
 }
 
-/// Computes `count` positions from `first` on of every sequence: as full steps,
-/// or, if `each`, one position of all sequences a step.
+/// Computes `count` positions from `first` on of every sequence: as full steps
+/// (of whole prompts, if they are routed so), or, if `each`, one position of
+/// all sequences a step.
 void Bench::compute(uint32_t first, uint32_t count, bool each, Phase *phase) {
   std::vector<rondo_rt_row> rows;
   rows.reserve(info_.rows);
   uint32_t outer = each ? count : bench_.batch;
   uint32_t inner = each ? bench_.batch : count;
   for (uint32_t i = 0; i < outer; ++i) {
+    if (!each && wholePrompts_ && rows.size() + count > info_.rows)
+      runStep(rows, phase);
     for (uint32_t j = 0; j < inner; ++j) {
       uint32_t sequence = session_.sequences()[each ? j : i];
       rows.push_back(session_.makeRow(sequence, first + (each ? i : j)));
@@ -149,6 +180,8 @@ void Bench::run() {
       continue;
     uint32_t length =
         rondo_rt_sequence_length(session_.get(), session_.sequences()[0]);
+    if (length < start && wholePrompts_)
+      truncate(length = 0);
     if (length < start)
       compute(length, start - length, false, nullptr);
     else
