@@ -9,6 +9,7 @@
 #include "Support.h"
 
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
 #include <cmath>
 
 using namespace llvm;
@@ -142,6 +143,14 @@ std::optional<StringRef> ConfigReader::getOptionalText(StringRef key) {
   if (!text)
     failType(key, *value, "a text");
   return text;
+}
+
+StringRef ConfigReader::getWord(StringRef key, ArrayRef<StringLiteral> words,
+                                StringRef absent) {
+  StringRef word = getOptionalText(key).value_or(absent);
+  if (!is_contained(words, word))
+    fail(quoted(key) + " is " + quoted(word) + "; known: " + join(words, ", "));
+  return word;
 }
 
 const json::Object *ConfigReader::getOptionalObject(StringRef key) {

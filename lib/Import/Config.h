@@ -44,6 +44,11 @@ public:
   /// An absent or null flag is false.
   bool getOptionalFlag(llvm::StringRef key);
   std::optional<llvm::StringRef> getOptionalText(llvm::StringRef key);
+  /// One of `words`; a key that is absent or null says `absent`, which need not
+  /// be one.
+  llvm::StringRef getWord(llvm::StringRef key,
+                          llvm::ArrayRef<llvm::StringLiteral> words,
+                          llvm::StringRef absent = "");
   /// Null if the key is absent, null or an empty object.
   const llvm::json::Object *getOptionalObject(llvm::StringRef key);
   /// Null if the key is absent or null.

@@ -14,8 +14,7 @@ using namespace llvm;
 using namespace rondo;
 
 static const Family kFamilies[] = {
-    {"llama", "LlamaForCausalLM", readLlama, /*open=*/nullptr,
-     "MoRLlamaForCausalLM"},
+    {"llama", "LlamaForCausalLM", readLlama, /*open=*/nullptr, kRoutedClass},
     {"nanbeige", "NanbeigeForCausalLM", readNanbeige},
     {"gemma", "GemmaForCausalLM", readGemma},
     {"gpt_neox", "GPTNeoXForCausalLM", readGPTNeoX},

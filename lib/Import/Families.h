@@ -22,6 +22,9 @@ using ModelBuilder = std::function<llvm::Expected<BuiltModel>(
     TensorTable &tensors, const ImportOptions &options, ImportLog &log,
     mlir::MLIRContext &context)>;
 
+/// The class of Mixture-of-Recursions, whose routers stand in another file.
+inline constexpr llvm::StringLiteral kRoutedClass = "MoRLlamaForCausalLM";
+
 /// A family of Hugging Face checkpoints.
 struct Family {
   /// `model_type` of config.json.

@@ -177,6 +177,15 @@ static Error readStopTokens(StringRef folder, const json::Object &config,
 // The folder
 //===----------------------------------------------------------------------===//
 
+/// Whether `architectures` of a configuration has a class.
+static bool namesClass(const json::Object &config, StringRef className) {
+  const json::Array *classes = config.getArray("architectures");
+  return classes && !className.empty() &&
+         any_of(*classes, [&](const json::Value &name) {
+           return name.getAsString() == className;
+         });
+}
+
 static Expected<const Family *> readFamily(const json::Object &config,
                                            StringRef path) {
   std::optional<StringRef> modelType = config.getString("model_type");
@@ -190,12 +199,8 @@ static Expected<const Family *> readFamily(const json::Object &config,
     return importError(quoted(path) + ": 'model_type' is " +
                        quoted(*modelType) + "; known: " + listFamilies());
   const json::Array *classes = config.getArray("architectures");
-  if (classes && !classes->empty() &&
-      none_of(*classes, [&](const json::Value &name) {
-        std::optional<StringRef> text = name.getAsString();
-        return text && !text->empty() &&
-               (*text == family->className || *text == family->otherClassName);
-      }))
+  if (classes && !classes->empty() && !namesClass(config, family->className) &&
+      !namesClass(config, family->otherClassName))
     return importError(quoted(path) + ": 'architectures' is " +
                        formatJson(json::Array(*classes)) + ", expected " +
                        quoted(family->className) +
@@ -223,15 +228,6 @@ readCompanions(StringRef folder, const json::Object &config, ImportLog &log) {
                                    companions.stopTokens))
     return std::move(error);
   return companions;
-}
-
-/// Whether a configuration is of Mixture-of-Recursions, whose routers stand in
-/// another file.
-static bool isRoutedClass(const json::Object &config) {
-  const json::Array *classes = config.getArray("architectures");
-  return classes && any_of(*classes, [](const json::Value &name) {
-           return name.getAsString() == StringRef("MoRLlamaForCausalLM");
-         });
 }
 
 Expected<Import> rondo::importHuggingFace(const ImportOptions &options,
@@ -266,7 +262,7 @@ Expected<Import> rondo::importHuggingFace(const ImportOptions &options,
     training->apply(reader, decoder, options.routing);
   if (Error error = reader.finish())
     return std::move(error);
-  if (isRoutedClass(*config) && !decoder.router)
+  if (namesClass(*config, kRoutedClass) && !decoder.router)
     return importError(quoted(path) +
                        ": 'architectures' is of a model with a router, but no "
                        "train_config.yaml beside it enables 'mor', which says "

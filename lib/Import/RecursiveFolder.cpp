@@ -63,16 +63,6 @@ private:
 };
 } // namespace
 
-/// One of several words.
-static StringRef getWord(ConfigReader &config, StringRef key,
-                         ArrayRef<StringLiteral> words) {
-  StringRef word = config.getOptionalText(key).value_or("");
-  if (!is_contained(words, word))
-    config.fail(quoted(key) + " is " + quoted(word) +
-                "; known: " + join(words, ", "));
-  return word;
-}
-
 static Deltas readDeltas(ConfigReader &config) {
   Deltas deltas;
   config.getCount("rank");
@@ -101,7 +91,7 @@ static void readRecursive(ConfigReader &config, Decoder &decoder) {
                    "reads; convert the model again");
   StringRef kind = recursive.getOptionalText("sharing").value_or("");
   int64_t visits = recursive.getCount("num_recursion", UINT16_MAX);
-  StringRef norms = getWord(recursive, "norms", {"shared", "per-depth"});
+  StringRef norms = recursive.getWord("norms", {"shared", "per-depth"});
   recursive.ignore({"initialization"});
   std::optional<Deltas> deltas;
   if (const json::Object *lora = recursive.getOptionalObject("lora")) {

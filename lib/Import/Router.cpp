@@ -27,7 +27,7 @@ public:
       : config(config), sharing(sharing), mode(mode) {}
 
   Router read() {
-    StringRef type = getWord(config, "type", {"expert", "token"});
+    StringRef type = config.getWord("type", {"expert", "token"});
     bool isExpert = type == "expert";
     checkSharing(isExpert);
     readCapacities(isExpert);
@@ -35,7 +35,7 @@ public:
       config.fail("'rand_router' draws its scores, which is not supported; "
                   "train with a router");
     StringRef kind =
-        getWord(config, "router_type", {"linear", "mlp", "wide_mlp"});
+        config.getWord("router_type", {"linear", "mlp", "wide_mlp"});
     router.isMLP = kind != "linear";
     router.temperature = config.getPositive("temp");
     config.ignore({"enable", "z_loss", "z_coeff"});
@@ -56,15 +56,6 @@ public:
   }
 
 private:
-  static StringRef getWord(ConfigReader &from, StringRef key,
-                           ArrayRef<StringLiteral> words) {
-    StringRef word = from.getOptionalText(key).value_or("");
-    if (!is_contained(words, word))
-      from.fail(quoted(key) + " is " + quoted(word) +
-                "; known: " + join(words, ", "));
-    return word;
-  }
-
   void checkSharing(bool isExpert) {
     StringRef name = sharing.getName();
     bool isKnown = name == "middle_cycle" || (isExpert && name == "cycle");
@@ -104,10 +95,7 @@ private:
   }
 
   void readFunction(ConfigReader &section, ArrayRef<StringLiteral> words) {
-    StringRef name = section.getOptionalText("router_func").value_or("null");
-    if (!is_contained(words, name))
-      section.fail("'router_func' is " + quoted(name) +
-                   "; known: " + join(words, ", "));
+    StringRef name = section.getWord("router_func", words, /*absent=*/"null");
     router.function = name == "sigmoid"   ? RouteFunction::Sigmoid
                       : name == "tanh"    ? RouteFunction::Tanh
                       : name == "softmax" ? RouteFunction::Softmax
@@ -117,15 +105,13 @@ private:
     if (router.function == RouteFunction::Identity)
       router.alpha = 1;
     router.additive =
-        getWord(section, "gating", {"weighted", "additive"}) == "additive";
+        section.getWord("gating", {"weighted", "additive"}) == "additive";
   }
 
   void readExpert(ConfigReader &section) {
     readFunction(section, {"sigmoid", "tanh", "null"});
-    StringRef sampling = section.getOptionalText("sampling").value_or("null");
-    if (!is_contained({"aux_loss", "aux_router", "null"}, sampling))
-      section.fail("'sampling' is " + quoted(sampling) +
-                   "; known: aux_loss, aux_router, null");
+    StringRef sampling = section.getWord(
+        "sampling", {"aux_loss", "aux_router", "null"}, /*absent=*/"null");
     router.hasAuxiliary = sampling == "aux_router";
     section.ignore({"cap_warmup_step", "include_first", "coeff"});
     int64_t first = sharing.getName() == "cycle" ? 0 : 1;
@@ -158,7 +144,7 @@ private:
     router.capacities.clear();
     readFunction(section, {"softmax", "sigmoid"});
     router.hasBiases =
-        getWord(section, "balancing", {"loss", "loss_free"}) == "loss_free";
+        section.getWord("balancing", {"loss", "loss_free"}) == "loss_free";
     section.ignore({"bal_warmup_step", "coeff", "u"});
     router.keys.push_back("model.layers.1.mor_router.router");
     router.biasesKey = "model.layers.1.router_bias";
