@@ -30,6 +30,29 @@ Scheduler::Scheduler(Session &session,
   outputRows_.reserve(manifest.rows);
 }
 
+/// An error if the model's prompts cannot be cut into chunks of `tokens`, which
+/// is not the default.
+static Error checkChunk(const Manifest &manifest, uint32_t tokens) {
+  if (manifest.cohort)
+    return makeError(RONDO_RT_STATUS_UNSUPPORTED,
+                     "all positions of the model's sequences see each other, "
+                     "so no prompt can be cut into chunks of %u tokens; leave "
+                     "the chunk at its default",
+                     tokens);
+  if (manifest.routesPrompts())
+    return makeError(RONDO_RT_STATUS_UNSUPPORTED,
+                     "the model routes the positions of a prompt together, so "
+                     "none can be cut into chunks of %u tokens; leave the "
+                     "chunk at its default",
+                     tokens);
+  if (!manifest.kv.chunkInvariant)
+    return makeError(RONDO_RT_STATUS_UNSUPPORTED,
+                     "the model's KV policy depends on how a prompt is cut, so "
+                     "only the default chunk of %u tokens is allowed",
+                     manifest.rows);
+  return nullptr;
+}
+
 Error Scheduler::create(Session &session,
                         const rondo_rt_scheduler_options &options,
                         std::unique_ptr<Scheduler> &scheduler) {
@@ -37,41 +60,12 @@ Error Scheduler::create(Session &session,
   if (options.flags & ~RONDO_RT_SCHEDULER_DEPTHWISE)
     return makeError(RONDO_RT_STATUS_INVALID_ARGUMENT, "unknown flags %x",
                      options.flags);
-  bool depthwise = options.flags & RONDO_RT_SCHEDULER_DEPTHWISE;
-  if (manifest.cohort && depthwise)
-    return makeError(RONDO_RT_STATUS_UNSUPPORTED,
-                     "all positions of the model's sequences see each other, "
-                     "so its rows cannot be at different depths; run whole "
-                     "steps");
-  if (manifest.cohort && options.chunk && options.chunk != manifest.rows)
-    return makeError(RONDO_RT_STATUS_UNSUPPORTED,
-                     "all positions of the model's sequences see each other, "
-                     "so no prompt can be cut into chunks of %u tokens; leave "
-                     "the chunk at its default",
-                     options.chunk);
-  if (manifest.routesPrompts() && depthwise)
-    return makeError(RONDO_RT_STATUS_UNSUPPORTED,
-                     "the model routes the positions of a prompt together, so "
-                     "they cannot be at different depths; run whole steps, or "
-                     "compile with --routing=causal");
-  if (manifest.routesPrompts() && options.chunk &&
-      options.chunk != manifest.rows)
-    return makeError(
-        RONDO_RT_STATUS_UNSUPPORTED,
-        "the model routes the positions of a prompt together, so "
-        "none can be cut into chunks of %u tokens; leave the chunk "
-        "at its default",
-        options.chunk);
-  if (!manifest.kv.chunkInvariant && depthwise)
-    return makeError(RONDO_RT_STATUS_UNSUPPORTED,
-                     "the model's KV policy depends on how a prompt is cut, so "
-                     "its rows cannot be at different depths; run whole steps");
-  if (!manifest.kv.chunkInvariant && options.chunk &&
-      options.chunk != manifest.rows)
-    return makeError(RONDO_RT_STATUS_UNSUPPORTED,
-                     "the model's KV policy depends on how a prompt is cut, so "
-                     "only the default chunk of %u tokens is allowed",
-                     manifest.rows);
+  if (options.flags & RONDO_RT_SCHEDULER_DEPTHWISE)
+    if (Error error = session.checkMixedDepths())
+      return error;
+  if (options.chunk && options.chunk != manifest.rows)
+    if (Error error = checkChunk(manifest, options.chunk))
+      return error;
   scheduler.reset(new Scheduler(session, options));
   return nullptr;
 }

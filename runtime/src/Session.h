@@ -42,6 +42,8 @@ public:
   Error coda(const rondo_rt_row *rows, uint32_t rowCount,
              const uint32_t *outputRows, uint32_t outputCount);
   uint32_t rowsInFlight() const { return flight_.size(); }
+  /// An error if the model's rows cannot be at different depths.
+  Error checkMixedDepths() const;
   /// The visit that a row in flight comes to next, or RONDO_RT_NONE.
   uint32_t nextVisit(uint32_t sequence, uint32_t position);
 

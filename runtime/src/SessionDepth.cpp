@@ -15,9 +15,7 @@ using namespace rondo_rt;
 // Checks
 //===----------------------------------------------------------------------===//
 
-/// What holds for the rows of every call.
-Error Session::checkDepthCall(const rondo_rt_row *rows,
-                              uint32_t rowCount) const {
+Error Session::checkMixedDepths() const {
   const Manifest &manifest = model_.manifest();
   if (manifest.cohort)
     return makeError(
@@ -34,6 +32,14 @@ Error Session::checkDepthCall(const rondo_rt_row *rows,
         RONDO_RT_STATUS_UNSUPPORTED,
         "the model's KV policy depends on how a prompt is cut, so its rows "
         "cannot be at different depths; run whole steps");
+  return nullptr;
+}
+
+/// What holds for the rows of every call.
+Error Session::checkDepthCall(const rondo_rt_row *rows,
+                              uint32_t rowCount) const {
+  if (Error error = checkMixedDepths())
+    return error;
   if (visits_.count() > UINT16_MAX)
     return makeError(RONDO_RT_STATUS_UNSUPPORTED,
                      "the schedule has %u visits, a row can tell apart %u; run "
