@@ -159,6 +159,15 @@ static Json makeTrace(const char *form, int width) {
   return Json::array({point});
 }
 
+/// An entry of `routing`.
+static Json makeRouting(int state, int firstVisit, int visits,
+                        const char *scope) {
+  return {{"state", state},
+          {"first_visit", firstVisit},
+          {"visits", visits},
+          {"scope", scope}};
+}
+
 TEST_CASE("every number of the manifest is checked") {
   using Change = void (*)(Json &);
   struct {
@@ -193,26 +202,11 @@ TEST_CASE("every number of the manifest is checked") {
       {[](Json &m) { m["schedule"]["bodies"] = Json::array(); }, "body 0"},
       {[](Json &m) { m["kv"]["slots"] = 1; }, "slot 1"},
       {[](Json &m) { m.erase("states"); }, "manifest.states' is missing"},
-      {[](Json &m) {
-         m["routing"] = {{{"state", 1},
-                          {"first_visit", 0},
-                          {"visits", 1},
-                          {"scope", "row"}}};
-       },
+      {[](Json &m) { m["routing"] = {makeRouting(1, 0, 1, "row")}; },
        "'manifest.routing' must hold one loop at most"},
-      {[](Json &m) {
-         m["routing"] = {{{"state", 0},
-                          {"first_visit", 1},
-                          {"visits", 9},
-                          {"scope", "cohort"}}};
-       },
+      {[](Json &m) { m["routing"] = {makeRouting(0, 1, 9, "cohort")}; },
        "'manifest.routing' must hold one loop at most"},
-      {[](Json &m) {
-         m["routing"] = {{{"state", 0},
-                          {"first_visit", 0},
-                          {"visits", 1},
-                          {"scope", "model"}}};
-       },
+      {[](Json &m) { m["routing"] = {makeRouting(0, 0, 1, "model")}; },
        "scope"},
       {[](Json &m) { m["states"][0]["row_bytes"] = 0; }, "row_bytes"},
       {[](Json &m) { m["states"][0]["row_bytes"] = 36; }, "an arena of 512"},
