@@ -282,33 +282,6 @@ LogicalResult NormOp::verifySymbolUses(SymbolTableCollection &symbols) {
 // rondo.rope
 //===----------------------------------------------------------------------===//
 
-ParseResult rondo::parseFrequencies(OpAsmParser &parser,
-                                    DenseElementsAttr &frequencies) {
-  SmallVector<float> values;
-  auto parseValue = [&]() -> ParseResult {
-    double value;
-    if (parser.parseFloat(value))
-      return failure();
-    values.push_back(static_cast<float>(value));
-    return success();
-  };
-  if (parser.parseCommaSeparatedList(AsmParser::Delimiter::Square, parseValue))
-    return failure();
-  auto type = RankedTensorType::get({static_cast<int64_t>(values.size())},
-                                    parser.getBuilder().getF32Type());
-  frequencies = DenseElementsAttr::get(type, ArrayRef<float>(values));
-  return success();
-}
-
-void rondo::printFrequencies(OpAsmPrinter &printer, Operation *,
-                             DenseElementsAttr frequencies) {
-  printer << '[';
-  llvm::interleaveComma(
-      frequencies.getValues<APFloat>(), printer,
-      [&](const APFloat &value) { printer.printFloat(value); });
-  printer << ']';
-}
-
 LogicalResult RopeOp::verify() {
   // rope_c1
   if (failed(verifyHeads(*this, getInput().getType(), getHeads())))

@@ -67,5 +67,52 @@ static void printMode(OpAsmPrinter &printer, Operation *, ArithmeticAttr mode) {
   printer << stringifyArithmetic(mode.getValue());
 }
 
+/// A bracketed list of floats of `type`, all of whose bits are kept.
+static ParseResult parseFloats(OpAsmParser &parser, FloatType type,
+                               DenseElementsAttr &floats) {
+  SmallVector<Attribute> values;
+  auto parseValue = [&]() -> ParseResult {
+    double value;
+    if (parser.parseFloat(value))
+      return failure();
+    values.push_back(FloatAttr::get(type, value));
+    return success();
+  };
+  if (parser.parseCommaSeparatedList(AsmParser::Delimiter::Square, parseValue))
+    return failure();
+  floats = DenseElementsAttr::get(
+      RankedTensorType::get({static_cast<int64_t>(values.size())}, type),
+      values);
+  return success();
+}
+
+static void printFloats(OpAsmPrinter &printer, DenseElementsAttr floats) {
+  printer << '[';
+  llvm::interleaveComma(
+      floats.getValues<APFloat>(), printer,
+      [&](const APFloat &value) { printer.printFloat(value); });
+  printer << ']';
+}
+
+ParseResult rondo::parseFrequencies(OpAsmParser &parser,
+                                    DenseElementsAttr &frequencies) {
+  return parseFloats(parser, parser.getBuilder().getF32Type(), frequencies);
+}
+
+void rondo::printFrequencies(OpAsmPrinter &printer, Operation *,
+                             DenseElementsAttr frequencies) {
+  printFloats(printer, frequencies);
+}
+
+ParseResult rondo::parseCapacities(OpAsmParser &parser,
+                                   DenseElementsAttr &capacities) {
+  return parseFloats(parser, parser.getBuilder().getF64Type(), capacities);
+}
+
+void rondo::printCapacities(OpAsmPrinter &printer, Operation *,
+                            DenseElementsAttr capacities) {
+  printFloats(printer, capacities);
+}
+
 #define GET_OP_CLASSES
 #include "rondo/Dialect/Rondo/IR/RondoOps.cpp.inc"

@@ -45,28 +45,6 @@ static LogicalResult verifyRecord(Operation *op,
 // RouteOp
 //===----------------------------------------------------------------------===//
 
-ParseResult rondo::parseCapacities(OpAsmParser &parser,
-                                   DenseElementsAttr &capacities) {
-  SmallVector<double> values;
-  if (parser.parseCommaSeparatedList(AsmParser::Delimiter::Square, [&] {
-        return parser.parseFloat(values.emplace_back());
-      }))
-    return failure();
-  auto type = RankedTensorType::get({static_cast<int64_t>(values.size())},
-                                    parser.getBuilder().getF64Type());
-  capacities = DenseElementsAttr::get(type, ArrayRef<double>(values));
-  return success();
-}
-
-void rondo::printCapacities(OpAsmPrinter &printer, Operation *,
-                            DenseElementsAttr capacities) {
-  printer << '[';
-  llvm::interleaveComma(
-      capacities.getValues<APFloat>(), printer,
-      [&](const APFloat &value) { printer.printFloat(value); });
-  printer << ']';
-}
-
 /// route_c4
 static LogicalResult verifyNumbers(RouteOp op) {
   if (op.getCapacities().has_value() != (op.getRule() == RouteRule::TopK) ||
