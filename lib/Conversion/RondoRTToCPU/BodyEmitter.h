@@ -42,8 +42,6 @@ struct BodyValues {
 /// The list that `rondo_rt.select_rows` leaves; see rt::SelectionLayout.
 class SelectionCode {
 public:
-  SelectionCode(CodeBuilder &code, ModuleFacts &facts,
-                const BodyValues &values);
   SelectionCode(CodeBuilder &code, ModuleFacts &facts, mlir::Value arena);
 
   /// Address of the context of selected rows, and of the descriptor of one.

@@ -64,6 +64,12 @@ private:
 
   Value chunkAddress(Value memory, Value index, int64_t panels, int64_t panel) {
     auto buffer = memory.getDefiningOp<rt::BufferOp>();
+    return chunkAddress(buffer, rowIn(buffer), index, panels, panel);
+  }
+
+  /// The same of row `number` of the buffer.
+  Value chunkAddress(rt::BufferOp buffer, Value number, Value index,
+                     int64_t panels, int64_t panel) {
     int64_t lanes = buffer.getLogits()
                         ? facts.logitsLanes
                         : cast<MemRefType>(buffer.getType()).getDimSize(1);
@@ -72,7 +78,7 @@ private:
                                         offsetof(rondo_rt_context, logits))
                      : values.arena;
     Value base = code.at(area, static_cast<int64_t>(buffer.getOffset()));
-    Value start = code.mul(rowIn(buffer), lanes * 4);
+    Value start = code.mul(number, lanes * 4);
     Value chunk = code.mul(chunkNumber(index, panels, panel), rt::kLanes * 4);
     return code.at(base, code.add(start, chunk));
   }
@@ -85,7 +91,7 @@ private:
   /// The row's number among the selected ones, or RONDO_RT_NONE.
   Value loadSelected() {
     return code.loadUnsigned(
-        SelectionCode(code, facts, values).getPlace(row.row), 0, 32);
+        SelectionCode(code, facts, values.arena).getPlace(row.row), 0, 32);
   }
 
   Value isSelected(Value number) {
@@ -98,14 +104,9 @@ private:
   void emitOp(rt::LoadSelectedOp op) {
     Value number = loadSelected();
     Value existing = code.select(isSelected(number), number, code.i64(0));
-    auto buffer = op.getSource().getDefiningOp<rt::BufferOp>();
-    int64_t lanes = cast<MemRefType>(buffer.getType()).getDimSize(1);
-    Value chunk = chunkNumber(op.getIndex(), op.getPanels(), op.getPanel());
-    Value offset = code.add(code.mul(existing, lanes * 4),
-                            code.mul(chunk, rt::kLanes * 4));
-    set(op, code.loadChunk(code.at(
-                code.at(values.arena, static_cast<int64_t>(buffer.getOffset())),
-                offset)));
+    set(op, code.loadChunk(chunkAddress(
+                op.getSource().getDefiningOp<rt::BufferOp>(), existing,
+                op.getIndex(), op.getPanels(), op.getPanel())));
   }
 
   void emitOp(rt::StoreOp op) {

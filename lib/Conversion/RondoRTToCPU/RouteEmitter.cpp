@@ -1,5 +1,4 @@
-//===- RouteEmitter.cpp - which rows a visit computes --------------*- C++ -*
-//-===//
+//===- RouteEmitter.cpp - which rows a visit computes ---------------------===//
 //
 // Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -314,7 +313,8 @@ class SelectEmitter {
 public:
   SelectEmitter(CodeBuilder &code, ModuleFacts &facts, const BodyValues &values,
                 rt::SelectRowsOp op)
-      : code(code), values(values), op(op), selection(code, facts, values),
+      : code(code), values(values), op(op),
+        selection(code, facts, values.arena),
         record(code, values, op.getRecord()),
         source(code, values, op.getSource()),
         target(code, values, op.getTarget()) {}
@@ -423,10 +423,6 @@ private:
 //===----------------------------------------------------------------------===//
 // The list of selected rows
 //===----------------------------------------------------------------------===//
-
-SelectionCode::SelectionCode(CodeBuilder &code, ModuleFacts &facts,
-                             const BodyValues &values)
-    : SelectionCode(code, facts, values.arena) {}
 
 SelectionCode::SelectionCode(CodeBuilder &code, ModuleFacts &facts, Value arena)
     : code(code), layout(facts.rows), base(code.at(arena, facts.selection)) {}
