@@ -54,10 +54,11 @@ def load_model(path: str | Path, dtype: DTypeLike = np.float32, loops: Sequence[
     trained_recursive = (Path(path) / TRAIN_CONFIG).exists()
     if loops and (trained_recursive or recursive.is_recursive(checkpoint.config)):
         raise CheckpointError("loops can be given for an ordinary llama only; this one brings its own schedule")
-    if trained_recursive and TrainConfig(Path(path) / TRAIN_CONFIG).enabled("mor"):
-        return mor_folder.build(Path(path), checkpoint, kind)
     if trained_recursive:
-        return rrt_folder.build(Path(path), checkpoint, kind)
+        train = TrainConfig(Path(path) / TRAIN_CONFIG)
+        if train.enabled("mor"):
+            return mor_folder.build(train, checkpoint, kind)
+        return rrt_folder.build(Path(path), train, checkpoint, kind)
     if recursive.is_recursive(checkpoint.config):
         return recursive.build(checkpoint, kind)
     if architecture not in _FAMILIES:

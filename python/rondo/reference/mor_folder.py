@@ -25,7 +25,6 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,9 +69,8 @@ _SHARINGS = ("cycle", "middle_cycle")
 _NORM_NAME = re.compile(r"(input|post_attention)_layernorm\.weight")
 
 
-def build(folder: Path, checkpoint: Checkpoint, dtype: np.dtype) -> MixtureOfRecursions:
-    """The model of a folder whose train_config.yaml enables `mor`, and whose other files are open as `checkpoint`."""
-    train = TrainConfig(folder / TRAIN_CONFIG)
+def build(train: TrainConfig, checkpoint: Checkpoint, dtype: np.dtype) -> MixtureOfRecursions:
+    """The model of a folder whose options `train` enable `mor`, and whose other files are open as `checkpoint`."""
     choice = train.choice("mor.type", ("expert", "token"))
     check_options(train, choice)
     config = dict(checkpoint.config)

@@ -37,9 +37,8 @@ _NORM_NAME = re.compile(r"(input|post_attention)_layernorm\.weight")
 _FACTOR_NAME = re.compile(r"(.+)\.lora_([AB])\.weight")
 
 
-def build(folder: Path, checkpoint: Checkpoint, dtype: np.dtype) -> Decoder:
-    """The model of a folder with a train_config.yaml, whose other files are open as `checkpoint`."""
-    train = TrainConfig(folder / TRAIN_CONFIG)
+def build(folder: Path, train: TrainConfig, checkpoint: Checkpoint, dtype: np.dtype) -> Decoder:
+    """The model of a folder with the options `train`, whose other files are open as `checkpoint`."""
     config = dict(checkpoint.config)
     stored_kv = config.pop("kv_sharing", None)
     readers = _standard_names(folder, checkpoint)
