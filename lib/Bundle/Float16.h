@@ -1,5 +1,4 @@
-//===- Float16.h - 16-bit floats ---------------------------------*- C++
-//-*-===//
+//===- Float16.h - 16-bit floats --------------------------------*- C++ -*-===//
 //
 // Part of Rondo, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception

@@ -56,10 +56,8 @@ private:
 /// How far the choice of a row depends on others, as the manifest has it: row,
 /// cohort or call.
 std::string routingScope(const nlohmann::json &manifest) {
-  auto routing = manifest.find("routing");
-  if (routing == manifest.end() || routing->empty())
-    return "row";
-  return routing->front().at("scope").get<std::string>();
+  const nlohmann::json &routing = manifest["routing"];
+  return routing.empty() ? "row" : routing.front()["scope"];
 }
 
 Bench::Bench(rondo_rt_model *model, const Options &options)

@@ -70,7 +70,7 @@ struct RoutingPlan {
   int64_t state = 0; // index among the plan's states, of the rows' records
   int64_t firstVisit = 0;
   int64_t visits = 0;
-  std::string scope; // "row", "cohort"
+  std::string scope; // "row", "cohort", "call"
 };
 
 /// A result of the model.
